@@ -1,0 +1,3 @@
+//! `weir`: the one product binary; its subcommands are its roles.
+
+fn main() {}

@@ -1,0 +1,84 @@
+//! The small boundary between the engine and the network: bursts in, frames out.
+//!
+//! Backends: `afxdp` (an XDP program redirects to the queue's socket; frames are UMEM chunks),
+//! `udp` (plain sockets in, a raw socket out) and `memory` (tests and benches). The engine is
+//! generic over the two traits; no backend is known outside this folder and the worker's start.
+
+use std::net::SocketAddr;
+
+use crate::Discard;
+
+/// One UDP datagram as it came off the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// The exporter's address and port.
+    pub source: SocketAddr,
+    /// The address (where the backend knows it, else unspecified) and listening port it was sent to.
+    pub destination: SocketAddr,
+    /// The UDP payload.
+    pub payload: &'a [u8],
+}
+
+/// The receiving half of a backend.
+pub trait Receive {
+    /// Hands every waiting datagram, up to the backend's burst, to `each`; returns how many came.
+    ///
+    /// Frames that are no good datagram go to `bad` with the reason. Never blocks.
+    fn burst(
+        &mut self,
+        each: &mut dyn FnMut(Datagram<'_>),
+        bad: &mut dyn FnMut(Discard),
+    ) -> std::io::Result<usize>;
+
+    /// Datagrams that the system dropped before this half could take them (full socket buffer, full
+    /// ring), since the start.
+    fn dropped(&self) -> u64;
+
+    /// Sleeps until something may have arrived, at most `timeout_ms`.
+    fn wait(&mut self, timeout_ms: u16) -> std::io::Result<()>;
+}
+
+/// The sending half of a backend: take a frame, write its payload, send it as another's packet.
+///
+/// A frame is move-only: it is taken once and ends in `send` or `give_back`. The backend owns the
+/// memory; `Frame` is a handle.
+pub trait Transmit {
+    /// A handle of one outgoing frame.
+    type Frame;
+
+    /// A free frame, or `None` when all are in use.
+    fn take(&mut self) -> Option<Self::Frame>;
+
+    /// Bytes of UDP payload that a frame holds; at least 1,472.
+    fn room(&self) -> usize;
+
+    /// The frame's room for a UDP payload, `room()` bytes.
+    fn payload<'a>(&'a mut self, frame: &'a mut Self::Frame) -> &'a mut [u8];
+
+    /// Sends the first `length` bytes of the frame's payload, unfragmented, with `source` as UDP
+    /// source and `to` as destination. The caller keeps the packet within the path's MTU.
+    fn send(
+        &mut self,
+        frame: Self::Frame,
+        length: usize,
+        source: SocketAddr,
+        to: SocketAddr,
+    ) -> std::io::Result<()>;
+
+    /// Sends a payload of any size up to 65,507 bytes, copied; in IP fragments where the packet
+    /// would exceed `mtu` bytes. For datagrams handed on as they are, and records too long for one
+    /// frame.
+    fn send_copy(
+        &mut self,
+        payload: &[u8],
+        source: SocketAddr,
+        to: SocketAddr,
+        mtu: u16,
+    ) -> std::io::Result<()>;
+
+    /// Returns a frame unused.
+    fn give_back(&mut self, frame: Self::Frame);
+
+    /// Pushes out what `send` has queued; called once a burst.
+    fn flush(&mut self) -> std::io::Result<()>;
+}

@@ -1,0 +1,13 @@
+//! weir's packet path: no async, no lock, no allocation per packet.
+//!
+//! The way of a packet: `io` gives a [`Datagram`](io::Datagram), `wire` checks and views it,
+//! `session` says whose it is, `template` what its data sets mean; then a proxy's `mediate` and
+//! `encode` deal its records to the slaves, and a slave's `collect` turns them into columns.
+
+pub mod clock;
+pub mod counter;
+pub mod io;
+pub mod wire;
+
+pub use clock::Timestamp;
+pub use counter::{Counters, Discard};
