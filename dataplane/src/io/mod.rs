@@ -57,13 +57,16 @@ pub trait Transmit {
 
     /// Sends the first `length` bytes of the frame's payload, unfragmented, with `source` as UDP
     /// source and `to` as destination. The caller keeps the packet within the path's MTU.
+    ///
+    /// What the system refuses, now or at a later flush, comes back with its `tag` in `flush`.
     fn send(
         &mut self,
         frame: Self::Frame,
         length: usize,
         source: SocketAddr,
         to: SocketAddr,
-    ) -> std::io::Result<()>;
+        tag: Tag,
+    );
 
     /// Sends a payload of any size up to 65,507 bytes, copied; in IP fragments where the packet
     /// would exceed `mtu` bytes. For datagrams handed on as they are, and records too long for one
@@ -74,11 +77,24 @@ pub trait Transmit {
         source: SocketAddr,
         to: SocketAddr,
         mtu: u16,
-    ) -> std::io::Result<()>;
+        tag: Tag,
+    );
 
     /// Returns a frame unused.
     fn give_back(&mut self, frame: Self::Frame);
 
-    /// Pushes out what `send` has queued; called once a burst.
-    fn flush(&mut self) -> std::io::Result<()>;
+    /// Pushes out what was queued since the last flush; called once a burst. Every packet of these
+    /// that could not be sent is reported once with its tag; all others count as sent.
+    fn flush(&mut self, failed: &mut dyn FnMut(Tag, std::io::Error));
+}
+
+/// What the caller wants to know again of a packet that could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The slave's index in the worker's configuration.
+    pub slave: u16,
+    /// Flow data records in the message; 0 for a datagram handed on as it is.
+    pub records: u16,
+    /// Options data records in the message.
+    pub options: u16,
 }
