@@ -1,3 +1,7 @@
 //! `weir`: the one product binary; its subcommands are its roles.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weir_controlplane::cli::main()
+}

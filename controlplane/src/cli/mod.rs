@@ -1,0 +1,67 @@
+//! The console: one file a subcommand, and what they share.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod completions;
+pub mod exit;
+pub mod logging;
+
+use exit::Outcome;
+
+const EXAMPLES: &str = "\
+Examples:
+  weir slave  --topology weir.toml --unit s1 --dir /var/lib/weir
+  weir proxy  --topology weir.toml --unit p1 --device eth0
+  weir master --topology weir.toml --unit m1
+  weir query  -M 10.0.0.1 'proto tcp and dst port 443' -s dstip/bytes -n 10
+  weir status -M 10.0.0.1
+
+Exit codes:
+  0  done
+  1  failed: the reason and what to do about it are on stderr
+  2  usage: an option, a filter or a topology file that makes no sense
+  3  partial: the answer is right for the units that answered, but not all did";
+
+/// The command line of `weir`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    about = "weir: a distributed collector of NetFlow and IPFIX",
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Log level on stderr: error, warn, info, debug, trace, or a filter such as
+    /// `info,weir_controlplane::role=debug` [default: $WEIR_LOG, else info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The subcommands, one file each.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// Parses the command line, runs the subcommand, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = logging::start(cli.log.as_deref()) {
+        eprintln!("weir: {error:#}");
+        return Outcome::Usage.into();
+    }
+    let outcome = match cli.command {
+        Command::Completions(arguments) => completions::run(&arguments),
+    };
+    match outcome {
+        Ok(outcome) => outcome.into(),
+        Err(error) => exit::report(&error).into(),
+    }
+}

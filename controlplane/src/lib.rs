@@ -1,0 +1,7 @@
+//! weir's control plane: configuration, RPC, roles and the console.
+//!
+//! The only place that awaits: the packet path runs on threads of its own and is spoken to through
+//! mailboxes and counters. capnp-rpc is built on `Rc`, so a process has one RPC thread, which is the
+//! main thread with a current-thread runtime; whatever takes long runs beside it.
+
+pub mod cli;
