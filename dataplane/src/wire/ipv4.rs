@@ -180,7 +180,7 @@ mod tests {
 
     /// A UDP packet's header as tcpdump shows it: 192.0.2.1 > 198.51.100.2, id 0x1234, ttl 64.
     const HEADER: [u8; 20] = [
-        0x45, 0x00, 0x00, 0x18, 0x12, 0x34, 0x00, 0x00, 0x40, 0x11, 0x7c, 0x51, 192, 0, 2, 1, 198,
+        0x45, 0x00, 0x00, 0x18, 0x12, 0x34, 0x00, 0x00, 0x40, 0x11, 0x7c, 0x6a, 192, 0, 2, 1, 198,
         51, 100, 2,
     ];
 
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn lengths_that_lie_are_refused() {
         let good = whole();
-        for (at, value) in [(0, 0x65), (0, 0x44), (0, 0x4f), (3, 0x19), (3, 0x13), (11, 0x52)] {
+        for (at, value) in [(0, 0x65), (0, 0x44), (0, 0x4f), (3, 0x19), (3, 0x13), (11, 0x6b)] {
             let mut bad = good.clone();
             bad[at] = value;
             assert_eq!(Packet::new_checked(&bad).unwrap_err(), Discard::BadFrame, "byte {at}");
