@@ -108,6 +108,8 @@ struct Status {
 
   service @15 :Service;
   units @16 :List(Status);
+  storing @17 :Traffic;
+  # A slave's second stage, from the ring to the store; null elsewhere.
 }
 
 struct Traffic {
