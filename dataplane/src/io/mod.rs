@@ -8,6 +8,17 @@ use std::net::SocketAddr;
 
 use crate::Discard;
 
+pub mod bound;
+mod failures;
+pub mod memory;
+pub mod packet;
+mod pool;
+pub mod raw;
+mod socket;
+pub mod udp;
+
+pub use pool::Frame;
+
 /// One UDP datagram as it came off the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
@@ -80,6 +91,11 @@ pub trait Transmit {
         tag: Tag,
     );
 
+    /// Learns the link-layer address on the way to `to`; backends above the link layer ignore it.
+    fn set_next_hop(&mut self, to: std::net::IpAddr, mac: Option<[u8; 6]>) {
+        let _ = (to, mac);
+    }
+
     /// Returns a frame unused.
     fn give_back(&mut self, frame: Self::Frame);
 
@@ -89,11 +105,13 @@ pub trait Transmit {
 }
 
 /// What the caller wants to know again of a packet that could not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
     /// The slave's index in the worker's configuration.
     pub slave: u16,
-    /// Flow data records in the message; 0 for a datagram handed on as it is.
+    /// Whether this is a datagram handed on as it is.
+    pub handed_on: bool,
+    /// Flow data records in the message; 0 for a datagram handed on.
     pub records: u16,
     /// Options data records in the message.
     pub options: u16,

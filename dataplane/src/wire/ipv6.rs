@@ -261,10 +261,7 @@ mod tests {
     #[test]
     fn a_chain_without_end_is_refused() {
         let body = [HOP_BY_HOP, 0, 0, 0, 0, 0, 0, 0].repeat(EXTENSIONS_MAX + 1);
-        assert_eq!(
-            Packet::new_checked(&packet(HOP_BY_HOP, &body)).unwrap_err(),
-            Discard::BadFrame
-        );
+        assert_eq!(Packet::new_checked(&packet(HOP_BY_HOP, &body)).unwrap_err(), Discard::BadFrame);
     }
 
     #[test]
