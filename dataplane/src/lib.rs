@@ -6,7 +6,10 @@
 
 pub mod clock;
 pub mod counter;
+pub mod element;
 pub mod io;
+pub mod session;
+pub mod template;
 pub mod wire;
 
 pub use clock::Timestamp;

@@ -1,0 +1,142 @@
+//! Information elements: what they are called, and which of them weir stores where.
+//!
+//! [`meaning`] is the one place that says what an element means to a flow record; a template is
+//! compiled against it when it arrives, so nothing here runs per record. Enterprise elements have
+//! no column yet.
+
+use weir_store::Column;
+
+use crate::wire::set::FieldSpecifier;
+
+/// How an element writes a moment (RFC 7011, Sections 6.1.7 to 6.1.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Seconds since 1970.
+    Seconds,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// NTP: seconds since 1900 and a fraction, 32 bits each.
+    Ntp,
+    /// Milliseconds since the exporter started.
+    Uptime,
+    /// Microseconds before the export time.
+    DeltaMicroseconds,
+}
+
+/// What an element says of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// A number for this column.
+    Number(Column),
+    /// An IPv4 address, or an IPv4 prefix's.
+    AddressV4(Column),
+    /// An IPv6 address, or an IPv6 prefix's.
+    AddressV6(Column),
+    /// ICMP type * 256 + code.
+    IcmpTypeAndCode,
+    /// ICMP type alone.
+    IcmpType,
+    /// ICMP code alone.
+    IcmpCode,
+    /// When the flow began.
+    Start(Clock),
+    /// When the flow ended.
+    End(Clock),
+    /// When what the record reports was seen: both ends of it.
+    Observed(Clock),
+    /// Milliseconds between start and end.
+    DurationMilliseconds,
+    /// Microseconds between start and end.
+    DurationMicroseconds,
+    /// When the exporter started, milliseconds since 1970: what [`Clock::Uptime`] counts from.
+    Boot,
+}
+
+/// What an element means, and its rank among those with the same meaning: the lowest is taken.
+///
+/// Of addresses, masks, ports and interfaces the next rank is taken where a record's value is zero
+/// (dual-stack templates bear both versions); of counters and times only where the template lacks
+/// the first.
+pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
+    use Clock::*;
+    use Column::*;
+    use Meaning::*;
+    if field.enterprise != 0 {
+        return None;
+    }
+    Some(match field.element {
+        1 => (Number(Bytes), 0),
+        85 => (Number(Bytes), 1),
+        231 => (Number(Bytes), 2),
+        23 => (Number(Bytes), 3),
+        171 => (Number(Bytes), 4),
+        232 => (Number(Bytes), 5),
+        352 => (Number(Bytes), 6),
+        2 => (Number(Packets), 0),
+        86 => (Number(Packets), 1),
+        298 => (Number(Packets), 2),
+        24 => (Number(Packets), 3),
+        172 => (Number(Packets), 4),
+        299 => (Number(Packets), 5),
+        4 => (Number(Protocol), 0),
+        5 => (Number(Tos), 0),
+        6 => (Number(TcpFlags), 0),
+        7 => (Number(SourcePort), 0),
+        180 => (Number(SourcePort), 1),
+        182 => (Number(SourcePort), 2),
+        11 => (Number(DestinationPort), 0),
+        181 => (Number(DestinationPort), 1),
+        183 => (Number(DestinationPort), 2),
+        32 => (IcmpTypeAndCode, 0),
+        139 => (IcmpTypeAndCode, 1),
+        176 => (IcmpType, 0),
+        178 => (IcmpType, 1),
+        177 => (IcmpCode, 0),
+        179 => (IcmpCode, 1),
+        8 => (AddressV4(SourceAddress), 0),
+        27 => (AddressV6(SourceAddress), 1),
+        44 => (AddressV4(SourceAddress), 2),
+        170 => (AddressV6(SourceAddress), 3),
+        12 => (AddressV4(DestinationAddress), 0),
+        28 => (AddressV6(DestinationAddress), 1),
+        45 => (AddressV4(DestinationAddress), 2),
+        169 => (AddressV6(DestinationAddress), 3),
+        15 => (AddressV4(NextHop), 0),
+        62 => (AddressV6(NextHop), 1),
+        18 => (AddressV4(NextHop), 2),
+        63 => (AddressV6(NextHop), 3),
+        10 => (Number(InputInterface), 0),
+        252 => (Number(InputInterface), 1),
+        14 => (Number(OutputInterface), 0),
+        253 => (Number(OutputInterface), 1),
+        16 => (Number(SourceAs), 0),
+        17 => (Number(DestinationAs), 0),
+        9 => (Number(SourceMask), 0),
+        29 => (Number(SourceMask), 1),
+        13 => (Number(DestinationMask), 0),
+        30 => (Number(DestinationMask), 1),
+        61 => (Number(Direction), 0),
+        58 => (Number(Vlan), 0),
+        243 => (Number(Vlan), 1),
+        152 => (Start(Milliseconds), 0),
+        154 => (Start(Ntp), 1),
+        156 => (Start(Ntp), 2),
+        150 => (Start(Seconds), 3),
+        22 => (Start(Uptime), 4),
+        158 => (Start(DeltaMicroseconds), 5),
+        153 => (End(Milliseconds), 0),
+        155 => (End(Ntp), 1),
+        157 => (End(Ntp), 2),
+        151 => (End(Seconds), 3),
+        21 => (End(Uptime), 4),
+        159 => (End(DeltaMicroseconds), 5),
+        323 => (Observed(Milliseconds), 0),
+        324 => (Observed(Ntp), 1),
+        325 => (Observed(Ntp), 2),
+        322 => (Observed(Seconds), 3),
+        161 => (DurationMilliseconds, 0),
+        162 => (DurationMicroseconds, 1),
+        160 => (Boot, 0),
+        _ => return None,
+    })
+}
