@@ -22,6 +22,12 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// Takes back what was added too early; only the owning worker calls this.
+    #[inline]
+    pub fn take_back(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
     /// Sets a gauge; only the owning worker calls this.
     #[inline]
     pub fn set(&self, n: u64) {
@@ -114,6 +120,8 @@ pub struct Counters {
     pub datagrams_accepted: Counter,
     /// Messages handed to the network for a slave.
     pub messages_sent: Counter,
+    /// Messages that the system refused to send.
+    pub messages_failed: Counter,
     /// Template records read (not counting withdrawals).
     pub templates_received: Counter,
     /// Flow data records decoded; options data records are not among them.
@@ -124,6 +132,8 @@ pub struct Counters {
     pub records_in_flight: Counter,
     /// Options data records read.
     pub options_decoded: Counter,
+    /// Templates and options data records that could not be given to one of the slaves.
+    pub broadcasts_failed: Counter,
     /// Upstream units (v5 flows, v9 packets, IPFIX records) that sequence numbers say were lost.
     pub sequence_lost: Counter,
     /// Times that a sequence number went backwards or jumped so far that the exporter restarted.
@@ -138,11 +148,13 @@ impl Default for Counters {
             datagrams_dropped: Counter::default(),
             datagrams_accepted: Counter::default(),
             messages_sent: Counter::default(),
+            messages_failed: Counter::default(),
             templates_received: Counter::default(),
             records_decoded: Counter::default(),
             records_delivered: Counter::default(),
             records_in_flight: Counter::default(),
             options_decoded: Counter::default(),
+            broadcasts_failed: Counter::default(),
             sequence_lost: Counter::default(),
             sequence_resets: Counter::default(),
             discarded: std::array::from_fn(|_| Counter::default()),

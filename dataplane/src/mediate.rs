@@ -1,0 +1,394 @@
+//! The proxy's Intermediate Process (RFC 6183): which slave gets which record.
+//!
+//! Round robin takes messages apart: templates and options data go to every slave, flow data
+//! records are dealt out one by one. Flow source hands a source's datagrams on as they are, and
+//! only listens in for templates, so that a slave that inherits a source can be told them first.
+//!
+//! Invariant: every datagram and record that comes in ends in one counter. Deliberately absent:
+//! health checks (the control plane tells) and any state a slave would need but never got.
+
+use std::sync::Arc;
+
+use crate::counter::{Counter, Counters};
+use crate::deal::{self, Dealer, Seen};
+use crate::encode::{Encoder, Header, Item, Kind, Path, Route};
+use crate::io::{Datagram, Transmit};
+use crate::session::{Observation, Session, SessionId, SessionKey, SessionLimits, SessionTable};
+use crate::steer::Steer;
+use crate::template::TemplateStore;
+use crate::wire::{Message, Protocol, set};
+use crate::{Discard, Timestamp};
+
+/// How a proxy shares its exporters' flows out among its slaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Packets are taken apart and data records dealt out one by one.
+    RoundRobin,
+    /// A source's packets go, as they are, to one slave.
+    FlowSource,
+}
+
+/// What one slave got from one worker.
+#[derive(Debug, Default)]
+pub struct SlaveCounters {
+    /// Messages handed to the network.
+    pub messages: Counter,
+    /// Flow data records in them (0 under flow source, which doesn't look inside).
+    pub records: Counter,
+    /// Options data records in them.
+    pub options: Counter,
+}
+
+/// What a mediator is told at its start.
+#[derive(Clone, Debug)]
+pub struct MediatorConfig {
+    /// The distribution model.
+    pub distribution: Distribution,
+    /// Where the slaves are.
+    pub paths: Vec<Path>,
+    /// What is added to the listening port to give the slaves' port.
+    pub port_offset: u16,
+    /// Bounds of the session table.
+    pub sessions: SessionLimits,
+    /// How long a record may wait in an open message, milliseconds.
+    pub flush_ms: u64,
+    /// How many messages may be open at once.
+    pub messages: usize,
+}
+
+/// What a proxy remembers of a session beside its templates.
+#[derive(Debug)]
+struct Upstream {
+    /// The header of its newest message: templates told anew are sent under it.
+    header: Header,
+    /// Flow source: the slave that got its last datagram.
+    slave: Option<u16>,
+}
+
+/// The mediation of one worker. `F` is the backend's frame.
+#[derive(Debug)]
+pub struct Mediator<F> {
+    distribution: Distribution,
+    port_offset: u16,
+    sessions: SessionTable<Upstream>,
+    steer: Steer,
+    encoder: Encoder<F>,
+    counters: Arc<Counters>,
+    slaves: Arc<Vec<SlaveCounters>>,
+}
+
+/// What a report says of one session.
+#[derive(Clone, Debug)]
+pub struct SessionReport {
+    /// What tells it from the others.
+    pub key: SessionKey,
+    /// Messages received.
+    pub datagrams: u64,
+    /// Flow data records decoded.
+    pub records: u64,
+    /// Units lost on the way here, by the sequence numbers.
+    pub lost: u64,
+    /// Restarts of the exporter, by the sequence numbers.
+    pub resets: u64,
+    /// Live templates.
+    pub templates: usize,
+    /// When its last message came.
+    pub last_seen: Timestamp,
+}
+
+impl SessionReport {
+    /// Of this session, now.
+    pub fn of<X>(session: &Session<X>) -> Self {
+        SessionReport {
+            key: session.key,
+            datagrams: session.datagrams,
+            records: session.records,
+            lost: session.lost,
+            resets: session.resets,
+            templates: session.templates.len(),
+            last_seen: session.last_seen,
+        }
+    }
+}
+
+impl<F> Mediator<F> {
+    /// A mediator with the slaves' first health in `steer`.
+    pub fn new(
+        config: MediatorConfig,
+        steer: Steer,
+        counters: Arc<Counters>,
+        slaves: Arc<Vec<SlaveCounters>>,
+    ) -> Self {
+        Mediator {
+            distribution: config.distribution,
+            port_offset: config.port_offset,
+            sessions: SessionTable::new(config.sessions),
+            steer,
+            encoder: Encoder::new(config.paths, config.flush_ms, config.messages),
+            counters,
+            slaves,
+        }
+    }
+
+    /// Takes one datagram; it ends in a counter.
+    pub fn datagram<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        datagram: &Datagram<'_>,
+        now: Timestamp,
+    ) {
+        self.counters.datagrams_received.add(1);
+        let outcome = match self.distribution {
+            Distribution::RoundRobin => self.take_apart(io, datagram, now),
+            Distribution::FlowSource => self.hand_on(io, datagram, now),
+        };
+        match outcome {
+            Ok(()) => self.counters.datagrams_accepted.add(1),
+            Err(reason) => self.counters.discard(reason, 1),
+        }
+    }
+
+    /// Closes messages that have waited for the flush interval.
+    pub fn flush_due<T: Transmit<Frame = F>>(&mut self, io: &mut T, now: Timestamp) {
+        self.encoder.flush_due(io, now);
+    }
+
+    /// Closes every open message, at the worker's end.
+    pub fn flush_all<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
+        self.encoder.flush_all(io);
+    }
+
+    /// Pushes out what was sent, and counts it: once a burst.
+    pub fn settle<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
+        let (counters, slaves) = (&*self.counters, &*self.slaves);
+        for tag in self.encoder.sent() {
+            let slave = &slaves[usize::from(tag.slave)];
+            counters.messages_sent.add(1);
+            counters.records_delivered.add(u64::from(tag.records));
+            slave.messages.add(1);
+            slave.records.add(u64::from(tag.records));
+            slave.options.add(u64::from(tag.options));
+        }
+        io.flush(&mut |tag, _error| {
+            let slave = &slaves[usize::from(tag.slave)];
+            counters.messages_sent.take_back(1);
+            counters.messages_failed.add(1);
+            counters.records_delivered.take_back(u64::from(tag.records));
+            counters.discard(Discard::RecordSend, u64::from(tag.records));
+            slave.messages.take_back(1);
+            slave.records.take_back(u64::from(tag.records));
+            slave.options.take_back(u64::from(tag.options));
+            if tag.handed_on {
+                counters.datagrams_accepted.take_back(1);
+                counters.discard(Discard::DatagramSend, 1);
+            }
+        });
+        counters.records_in_flight.set(self.encoder.in_flight());
+    }
+
+    /// Notes a slave's health. With `greet` it is told every live template before anything else:
+    /// it is new, or it has lost its memory.
+    pub fn health<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        slave: u16,
+        healthy: bool,
+        greet: bool,
+        now: Timestamp,
+    ) {
+        let changed = self.steer.set_health(slave, healthy);
+        if !healthy && changed {
+            self.deal_again(io, slave, now);
+        }
+        if healthy && greet {
+            self.greet(io, slave, now);
+        }
+    }
+
+    /// Reports on the sessions, in the order of the table.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionReport> {
+        self.sessions.iter().map(|(_, session)| SessionReport::of(session))
+    }
+
+    fn take_apart<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        datagram: &Datagram<'_>,
+        now: Timestamp,
+    ) -> Result<(), Discard> {
+        let message = Message::parse(datagram.payload)?;
+        let id = self.session(io, datagram, &message, now)?;
+        let (mut dealer, templates) = self.dealer(io, id, &message, now);
+        let seen = dealer.message(&message, templates);
+        self.counters.records_decoded.add(u64::from(seen.flows));
+        self.counters.options_decoded.add(u64::from(seen.options));
+        self.observe(id, &message, &seen);
+        Ok(())
+    }
+
+    fn hand_on<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        datagram: &Datagram<'_>,
+        now: Timestamp,
+    ) -> Result<(), Discard> {
+        let source = datagram.source;
+        let slave = self.steer.assign(source.ip()).ok_or(Discard::DatagramNoSlave)?;
+        // What can't be read is handed on all the same: the slave names what is wrong with it.
+        if let Ok(message) = Message::parse(datagram.payload)
+            && let Ok(id) = self.session(io, datagram, &message, now)
+        {
+            let upstream = &mut self.sessions.get_mut(id).expect("just found").extra;
+            let before = upstream.slave.replace(slave);
+            if before.is_some_and(|before| before != slave) {
+                self.tell(io, id, slave, now);
+            }
+            let templates = &mut self.sessions.get_mut(id).expect("just found").templates;
+            let seen = deal::listen_in(&self.counters, &message, templates);
+            self.observe(id, &message, &seen);
+        }
+        let port = datagram.destination.port().saturating_add(self.port_offset);
+        self.encoder
+            .hand_on(io, slave, source, port, datagram.payload)
+            .ok_or(Discard::DatagramNoSlave)
+    }
+
+    /// Finds or begins the datagram's session, and notes its newest header.
+    fn session<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+        now: Timestamp,
+    ) -> Result<SessionId, Discard> {
+        let header = Header::of(message);
+        let key = SessionKey {
+            source: datagram.source,
+            port: datagram.destination.port(),
+            protocol: message.protocol(),
+            domain: message.domain(),
+        };
+        let id = match self.sessions.find(&key) {
+            Some(id) => id,
+            None => {
+                let inserted = self.sessions.insert(key, now, Upstream { header, slave: None })?;
+                if inserted.evicted.is_some() {
+                    self.encoder.flush_session(io, inserted.id);
+                }
+                self.encoder.begin(inserted.id);
+                inserted.id
+            }
+        };
+        self.sessions.touch(id, now).extra.header = header;
+        Ok(id)
+    }
+
+    fn observe(&mut self, id: SessionId, message: &Message<'_>, seen: &Seen) {
+        let session = self.sessions.get_mut(id).expect("the caller's session");
+        session.records += u64::from(seen.flows);
+        match session.sequence.observe(message.sequence(), seen.units(message.protocol())) {
+            Observation::InOrder | Observation::Late => {}
+            Observation::Lost(units) => {
+                session.lost += u64::from(units);
+                self.counters.sequence_lost.add(u64::from(units));
+            }
+            Observation::Reset => {
+                session.resets += 1;
+                self.counters.sequence_resets.add(1);
+            }
+        }
+    }
+
+    /// Tells a slave every live template that it may come to need.
+    fn greet<T: Transmit<Frame = F>>(&mut self, io: &mut T, slave: u16, now: Timestamp) {
+        for place in 0..self.sessions.len() {
+            let id = SessionId(u32::try_from(place).expect("a table has fewer than 2^32 places"));
+            let source = self.sessions.get(id).expect("a place below len").key.source.ip();
+            let needs = match self.distribution {
+                Distribution::RoundRobin => self.steer.eligible(source).contains(&slave),
+                Distribution::FlowSource => self.steer.assign(source) == Some(slave),
+            };
+            if needs {
+                self.tell(io, id, slave, now);
+            }
+        }
+    }
+
+    /// Tells a slave one session's live templates.
+    ///
+    /// Under flow source the message takes the place before the exporter's next one in the
+    /// sequence, so that the slave sees no gap.
+    fn tell<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        id: SessionId,
+        slave: u16,
+        now: Timestamp,
+    ) {
+        let session = self.sessions.get(id).expect("the caller's session");
+        let route = Route {
+            session: id,
+            slave,
+            source: session.key.source,
+            port: session.key.port.saturating_add(self.port_offset),
+        };
+        if session.templates.len() == 0 {
+            return;
+        }
+        let protocol = session.key.protocol;
+        if self.distribution == Distribution::FlowSource {
+            let next = session.sequence.next().unwrap_or_default();
+            let step = u32::from(protocol == Protocol::Netflow9);
+            self.encoder.set_sequence(&route, next.wrapping_sub(step));
+        }
+        for template in session.templates.iter() {
+            let item = Item {
+                kind: Kind::Template,
+                set: set::templates_id(protocol, template.options),
+                bytes: &template.record,
+                bound: false,
+                pads: true,
+            };
+            let header = &session.extra.header;
+            // A slave that can't be reached under this IP version has no need of the template.
+            let _unreachable = self.encoder.append(io, &route, header, &item, now);
+        }
+        if self.distribution == Distribution::FlowSource {
+            self.encoder.flush_lane(io, &route);
+        }
+    }
+
+    /// Deals what was open for a slave that has died to the others.
+    fn deal_again<T: Transmit<Frame = F>>(&mut self, io: &mut T, slave: u16, now: Timestamp) {
+        let mut recalled = Vec::new();
+        self.encoder.recall(io, slave, |id, payload| recalled.push((id, payload.to_vec())));
+        for (id, payload) in recalled {
+            let message = Message::parse(&payload).expect("the encoder writes whole messages");
+            let (mut dealer, templates) = self.dealer(io, id, &message, now);
+            dealer.recalled(&message, templates);
+        }
+    }
+
+    /// The dealer of one message of this session, with the session's templates.
+    fn dealer<'a, T: Transmit<Frame = F>>(
+        &'a mut self,
+        io: &'a mut T,
+        id: SessionId,
+        message: &Message<'_>,
+        now: Timestamp,
+    ) -> (Dealer<'a, T>, &'a mut TemplateStore) {
+        let session = self.sessions.get_mut(id).expect("the caller's session");
+        let dealer = Dealer {
+            io,
+            encoder: &mut self.encoder,
+            steer: &mut self.steer,
+            counters: &self.counters,
+            header: Header::of(message),
+            session: id,
+            source: session.key.source,
+            port: session.key.port.saturating_add(self.port_offset),
+            now,
+        };
+        (dealer, &mut session.templates)
+    }
+}
