@@ -4,4 +4,8 @@
 //! mailboxes and counters. capnp-rpc is built on `Rc`, so a process has one RPC thread, which is the
 //! main thread with a current-thread runtime; whatever takes long runs beside it.
 
+pub mod capture;
 pub mod cli;
+pub mod error;
+pub mod generate;
+pub mod topology;
