@@ -8,4 +8,5 @@ pub mod capture;
 pub mod cli;
 pub mod error;
 pub mod generate;
+pub mod lab;
 pub mod topology;
