@@ -1,7 +1,9 @@
 //! A column batch: what a decoder appends to and the store seals.
 
-use crate::Address;
+use crate::column::{ColumnSource, Element, Values};
+use crate::error::Error;
 use crate::for_each_column;
+use crate::{Address, Column};
 
 macro_rules! define_batch {
     ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
@@ -45,6 +47,25 @@ macro_rules! define_batch {
                 self.rows += other.rows;
             }
 
+            /// A copy of the rows in `range`.
+            ///
+            /// # Panics
+            /// When the range exceeds the batch.
+            pub fn range(&self, range: std::ops::Range<usize>) -> Batch {
+                Batch { rows: range.len(), $($field: self.$field[range.clone()].to_vec(),)* }
+            }
+
+            /// The values of a column, borrowed.
+            pub fn column(&self, column: Column) -> Values<'_> {
+                match column { $(Column::$name => Element::borrowed(&self.$field),)* }
+            }
+
+            /// Appends the little-endian bytes of a column to `bytes`, as a plain column stores
+            /// them.
+            pub(crate) fn write_plain(&self, column: Column, bytes: &mut Vec<u8>) {
+                match column { $(Column::$name => Element::write_plain(&self.$field, bytes),)* }
+            }
+
             /// Empties the batch and keeps its memory.
             pub fn clear(&mut self) {
                 $(self.$field.clear();)*
@@ -65,6 +86,16 @@ impl Batch {
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
+    }
+}
+
+impl ColumnSource for Batch {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn values(&self, column: Column) -> Result<Values<'_>, Error> {
+        Ok(self.column(column))
     }
 }
 

@@ -6,8 +6,24 @@
 
 pub mod address;
 pub mod batch;
+pub mod column;
+pub mod directory;
+pub mod error;
+mod files;
+pub mod manifest;
+mod map;
+pub mod query;
+pub mod range;
+pub mod reader;
 pub mod schema;
+pub mod segment;
+pub mod store;
 
 pub use address::Address;
 pub use batch::Batch;
+pub use directory::Recovery;
+pub use error::Error;
+pub use range::TimeRange;
+pub use reader::{Reader, Snapshot, StoreHealth};
 pub use schema::Column;
+pub use store::{Full, Store, StoreConfig};

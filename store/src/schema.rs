@@ -3,6 +3,8 @@
 //! This table is the only place that lists the columns. Its numbers are written into segments, so
 //! a number is never used for a second meaning; a column that a segment lacks reads as zeroes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Address;
 
 /// Calls the macro `$with` with the table of columns: `field: type = number, "name", "meaning"`.
@@ -40,7 +42,9 @@ macro_rules! for_each_column {
 macro_rules! define_columns {
     ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
         /// A column of the schema; the number is its id on disk.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+        )]
         #[repr(u8)]
         pub enum Column {
             $(#[doc = $meaning] $name = $number,)*
@@ -63,6 +67,11 @@ macro_rules! define_columns {
             /// Bytes of one value.
             pub const fn width(self) -> usize {
                 match self { $(Column::$name => std::mem::size_of::<$kind>(),)* }
+            }
+
+            /// The column with this field name.
+            pub fn from_name(name: &str) -> Option<Column> {
+                Column::ALL.iter().copied().find(|column| column.name() == name)
             }
 
             /// The column with this number on disk.

@@ -1,1 +1,26 @@
-//! Questions, and how they are answered: filter, plan, scan, partial, merge.
+//! nfdump's questions over a store's rows.
+//!
+//! A [`Question`] compiles to a [`Plan`], a plan is asked of a [`Snapshot`](crate::Snapshot) and
+//! gives a [`Partial`], partials merge in any order, and the merged one finishes to an [`Answer`].
+
+pub mod answer;
+pub mod expression;
+pub mod filter;
+pub mod format;
+mod groups;
+mod lexer;
+pub mod partial;
+pub mod plan;
+pub mod question;
+pub mod row;
+mod scan;
+pub mod totals;
+
+pub use answer::{Answer, Value};
+pub use filter::FilterError;
+pub use partial::{Coverage, Partial};
+pub use plan::{Limits, Plan};
+pub use question::{Key, Order, Question, View};
+pub use row::FlowRow;
+pub use scan::answer;
+pub use totals::Totals;

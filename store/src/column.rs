@@ -1,0 +1,192 @@
+//! The values of one column, borrowed from a batch or decoded from a segment.
+//!
+//! A scan asks a [`ColumnSource`] for the columns that it needs and loops over slices of plain
+//! numbers; where they came from is decided once a column, never once a row.
+
+use std::borrow::Cow;
+
+use crate::error::Error;
+use crate::{Address, Column};
+
+/// Rows that can be scanned: a [`crate::Batch`] in memory or an opened segment file.
+pub trait ColumnSource {
+    /// Rows of every column.
+    fn rows(&self) -> usize;
+
+    /// All values of a column.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the column's bytes are not what was written.
+    fn values(&self, column: Column) -> Result<Values<'_>, Error>;
+}
+
+/// The values of one column by the width of its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Values<'a> {
+    /// One byte each: protocol, flags, masks.
+    U8(Cow<'a, [u8]>),
+    /// Two bytes each: ports, VLANs.
+    U16(Cow<'a, [u16]>),
+    /// Four bytes each: interfaces, autonomous systems.
+    U32(Cow<'a, [u32]>),
+    /// Eight bytes each: counters and times.
+    U64(Cow<'a, [u64]>),
+    /// Sixteen bytes each.
+    Address(Cow<'a, [Address]>),
+}
+
+impl Values<'_> {
+    /// The value at `row` as a number.
+    ///
+    /// # Panics
+    /// When the column holds addresses, or has no such row: the caller chose by the schema.
+    pub fn number(&self, row: usize) -> u64 {
+        match self {
+            Values::U8(values) => values[row].into(),
+            Values::U16(values) => values[row].into(),
+            Values::U32(values) => values[row].into(),
+            Values::U64(values) => values[row],
+            Values::Address(_) => unreachable!("an address column is never read as numbers"),
+        }
+    }
+
+    /// The column as eight-byte numbers.
+    ///
+    /// # Panics
+    /// When the column has another type: the caller chose by the schema.
+    pub fn as_u64(&self) -> &[u64] {
+        match self {
+            Values::U64(values) => values,
+            _ => unreachable!("the schema gives this column eight bytes"),
+        }
+    }
+
+    /// The column as addresses.
+    ///
+    /// # Panics
+    /// When the column has another type: the caller chose by the schema.
+    pub fn as_addresses(&self) -> &[Address] {
+        match self {
+            Values::Address(values) => values,
+            _ => unreachable!("the schema gives this column addresses"),
+        }
+    }
+
+    /// Writes the value at `row` in network order to `key`, whose length is the column's width;
+    /// so the byte order of keys is the order of their values.
+    pub(crate) fn write_key(&self, row: usize, key: &mut [u8]) {
+        match self {
+            Values::U8(values) => key[0] = values[row],
+            Values::U16(values) => key.copy_from_slice(&values[row].to_be_bytes()),
+            Values::U32(values) => key.copy_from_slice(&values[row].to_be_bytes()),
+            Values::U64(values) => key.copy_from_slice(&values[row].to_be_bytes()),
+            Values::Address(values) => key.copy_from_slice(&values[row].0),
+        }
+    }
+}
+
+/// A type that a column can hold, and its way to and from little-endian bytes.
+pub(crate) trait Element: Copy + PartialEq + Sized {
+    /// The values without a copy.
+    fn borrowed(values: &[Self]) -> Values<'_>;
+    /// Appends the values' little-endian bytes.
+    fn write_plain(values: &[Self], bytes: &mut Vec<u8>);
+    /// The values of little-endian bytes, whose length is a multiple of the width.
+    fn read_plain(bytes: &[u8]) -> Values<'static>;
+    /// The same value, `rows` times; `bytes` are those of one value.
+    fn repeat(bytes: &[u8], rows: usize) -> Values<'static>;
+}
+
+macro_rules! number_element {
+    ($($type:ident => $variant:ident),*) => {$(
+        impl Element for $type {
+            fn borrowed(values: &[Self]) -> Values<'_> {
+                Values::$variant(Cow::Borrowed(values))
+            }
+
+            fn write_plain(values: &[Self], bytes: &mut Vec<u8>) {
+                bytes.reserve(size_of_val(values));
+                for value in values {
+                    bytes.extend_from_slice(&value.to_le_bytes());
+                }
+            }
+
+            fn read_plain(bytes: &[u8]) -> Values<'static> {
+                let (values, _) = bytes.as_chunks::<{ size_of::<$type>() }>();
+                let values = values.iter().map(|value| $type::from_le_bytes(*value)).collect();
+                Values::$variant(Cow::Owned(values))
+            }
+
+            fn repeat(bytes: &[u8], rows: usize) -> Values<'static> {
+                let value = bytes.as_array().map_or(0, |value| $type::from_le_bytes(*value));
+                Values::$variant(Cow::Owned(vec![value; rows]))
+            }
+        }
+    )*};
+}
+
+number_element!(u8 => U8, u16 => U16, u32 => U32, u64 => U64);
+
+impl Element for Address {
+    fn borrowed(values: &[Self]) -> Values<'_> {
+        Values::Address(Cow::Borrowed(values))
+    }
+
+    fn write_plain(values: &[Self], bytes: &mut Vec<u8>) {
+        bytes.reserve(size_of_val(values));
+        for value in values {
+            bytes.extend_from_slice(&value.0);
+        }
+    }
+
+    fn read_plain(bytes: &[u8]) -> Values<'static> {
+        let (values, _) = bytes.as_chunks::<16>();
+        Values::Address(Cow::Owned(values.iter().map(|value| Address(*value)).collect()))
+    }
+
+    fn repeat(bytes: &[u8], rows: usize) -> Values<'static> {
+        let value = bytes.as_array().map_or(Address::ABSENT, |value| Address(*value));
+        Values::Address(Cow::Owned(vec![value; rows]))
+    }
+}
+
+macro_rules! define_decode {
+    ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
+        /// The values of a plain column's little-endian bytes.
+        pub(crate) fn read_plain(column: Column, bytes: &[u8]) -> Values<'static> {
+            match column { $(Column::$name => <$kind as Element>::read_plain(bytes),)* }
+        }
+
+        /// A column of `rows` equal values; `bytes` are those of one.
+        pub(crate) fn repeat(column: Column, bytes: &[u8], rows: usize) -> Values<'static> {
+            match column { $(Column::$name => <$kind as Element>::repeat(bytes, rows),)* }
+        }
+    };
+}
+
+crate::for_each_column!(define_decode);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bytes_come_back_as_the_values_they_were() {
+        let mut bytes = Vec::new();
+        <u16 as Element>::write_plain(&[1, 0xfffe], &mut bytes);
+        assert_eq!(bytes, [1, 0, 0xfe, 0xff]);
+        assert_eq!(
+            read_plain(Column::SourcePort, &bytes),
+            Values::U16(Cow::Owned(vec![1, 0xfffe]))
+        );
+    }
+
+    #[test]
+    fn keys_sort_as_their_values_do() {
+        let values = Values::U32(Cow::Owned(vec![255, 256]));
+        let (mut low, mut high) = ([0; 4], [0; 4]);
+        values.write_key(0, &mut low);
+        values.write_key(1, &mut high);
+        assert!(low < high);
+    }
+}

@@ -1,0 +1,295 @@
+//! The answer as typed values: what a table, JSON or a chart is made from.
+
+use serde::{Deserialize, Serialize};
+
+use crate::query::groups::SortedGroups;
+use crate::query::partial::Coverage;
+use crate::query::question::{Key, Order};
+use crate::query::row::FlowRow;
+use crate::query::totals::Totals;
+use crate::{Address, Column};
+
+/// An answer: rows of typed values under typed columns, and sums over everything that matched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The columns of `rows`.
+    pub columns: Vec<AnswerColumn>,
+    /// The rows in the order asked for.
+    pub rows: Vec<Vec<Value>>,
+    /// How many rows there were before the limit; for a listing the flows that matched.
+    pub available: u64,
+    /// What the rows are.
+    pub kind: Kind,
+    /// Sums over every flow that matched, shown or not.
+    pub totals: Totals,
+    /// What was read for it.
+    pub coverage: Coverage,
+}
+
+/// What an answer's rows are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Flows by their beginning.
+    Flows,
+    /// Groups.
+    Statistic {
+        /// What they are grouped by.
+        keys: Vec<Key>,
+        /// What they are sorted by.
+        order: Order,
+    },
+}
+
+/// A column of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerColumn {
+    /// The name in JSON and CSV; stable, with the unit at its end.
+    pub name: String,
+    /// The heading of the table.
+    pub title: String,
+    /// The unit of the raw number.
+    pub unit: Unit,
+}
+
+/// The unit of a raw number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// No unit: an address, a port, a name.
+    None,
+    /// Milliseconds since 1970-01-01 UTC.
+    TimeMs,
+    /// Milliseconds.
+    DurationMs,
+    /// Flows.
+    Flows,
+    /// Packets.
+    Packets,
+    /// Bytes.
+    Bytes,
+    /// Per cent of the totals.
+    Percent,
+    /// Packets a second.
+    PacketsPerSecond,
+    /// Bits a second.
+    BitsPerSecond,
+    /// Bytes a packet.
+    BytesPerPacket,
+}
+
+/// A value of an answer; its column says the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Value {
+    /// A number: counts, times in ms, ports, interfaces.
+    Number(u64),
+    /// An address.
+    Address(Address),
+    /// An IP protocol number.
+    Protocol(u8),
+    /// TCP flags.
+    Flags(u8),
+    /// A fraction, such as a percentage.
+    Fraction(f64),
+}
+
+fn column(name: &str, title: &str, unit: Unit) -> AnswerColumn {
+    AnswerColumn { name: name.to_owned(), title: title.to_owned(), unit }
+}
+
+impl Answer {
+    pub(crate) fn of_flows(rows: &[FlowRow], totals: Totals, coverage: Coverage) -> Self {
+        let mut columns = vec![
+            column("first_ms", "Date first seen", Unit::TimeMs),
+            column("duration_ms", "Duration", Unit::DurationMs),
+        ];
+        let plain = Column::ALL.iter().filter(|column| **column != Column::First);
+        columns.extend(plain.map(|&field| {
+            let (title, unit) = flow_heading(field);
+            column(field.name(), title, unit)
+        }));
+        columns.push(column("flows", "Flows", Unit::Flows));
+        let rows = rows.iter().map(flow_values).collect();
+        let available = totals.flows;
+        Answer { columns, rows, available, kind: Kind::Flows, totals, coverage }
+    }
+
+    pub(crate) fn of_groups(
+        groups: &SortedGroups,
+        keys: &[Key],
+        order: Order,
+        limit: usize,
+        totals: Totals,
+        coverage: Coverage,
+    ) -> Self {
+        let mut sorted: Vec<(&[u8], &Totals)> = groups.iter().collect();
+        let available = sorted.len() as u64;
+        // The sort is stable and the groups come by key, so equal groups stay in key order.
+        sorted.sort_by_key(|(_, group)| std::cmp::Reverse(measure(group, order)));
+        if limit != 0 {
+            sorted.truncate(limit);
+        }
+        let rows = sorted.iter().map(|(key, group)| group_values(key, keys, group, &totals));
+        Answer {
+            columns: group_columns(keys),
+            rows: rows.collect(),
+            available,
+            kind: Kind::Statistic { keys: keys.to_vec(), order },
+            totals,
+            coverage,
+        }
+    }
+
+    /// The index of the column with this name.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+/// The number that a statistic is sorted by.
+fn measure(totals: &Totals, order: Order) -> u64 {
+    match order {
+        Order::Flows => totals.flows,
+        Order::Packets => totals.packets,
+        Order::Bytes => totals.bytes,
+        Order::Pps => totals.pps(),
+        Order::Bps => totals.bps(),
+        Order::Bpp => totals.bpp(),
+    }
+}
+
+fn flow_heading(field: Column) -> (&'static str, Unit) {
+    match field {
+        Column::Received => ("Received", Unit::TimeMs),
+        Column::First => ("Date first seen", Unit::TimeMs),
+        Column::Last => ("Date last seen", Unit::TimeMs),
+        Column::SourceAddress => ("Src IP Addr", Unit::None),
+        Column::DestinationAddress => ("Dst IP Addr", Unit::None),
+        Column::SourcePort => ("Src Pt", Unit::None),
+        Column::DestinationPort => ("Dst Pt", Unit::None),
+        Column::Protocol => ("Proto", Unit::None),
+        Column::TcpFlags => ("Flags", Unit::None),
+        Column::Tos => ("Tos", Unit::None),
+        Column::Packets => ("Packets", Unit::Packets),
+        Column::Bytes => ("Bytes", Unit::Bytes),
+        Column::InputInterface => ("Input", Unit::None),
+        Column::OutputInterface => ("Output", Unit::None),
+        Column::NextHop => ("Next-hop IP", Unit::None),
+        Column::SourceAs => ("Src AS", Unit::None),
+        Column::DestinationAs => ("Dst AS", Unit::None),
+        Column::SourceMask => ("SMask", Unit::None),
+        Column::DestinationMask => ("DMask", Unit::None),
+        Column::Direction => ("Dir", Unit::None),
+        Column::Vlan => ("Vlan", Unit::None),
+        Column::Exporter => ("Router IP", Unit::None),
+        Column::ObservationDomain => ("Obs domain", Unit::None),
+    }
+}
+
+fn flow_values(row: &FlowRow) -> Vec<Value> {
+    let mut values =
+        vec![Value::Number(row.first_ms), Value::Number(row.last_ms.saturating_sub(row.first_ms))];
+    macro_rules! push_values {
+        ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
+            $(if Column::$name != Column::First {
+                values.push(typed(Column::$name, row.$field.into()));
+            })*
+        };
+    }
+    crate::for_each_column!(push_values);
+    values.push(Value::Number(1));
+    values
+}
+
+macro_rules! value_from_number {
+    ($($type:ident),*) => {$(
+        impl From<$type> for Value {
+            fn from(number: $type) -> Value {
+                Value::Number(number.into())
+            }
+        }
+    )*};
+}
+
+value_from_number!(u8, u16, u32, u64);
+
+impl From<Address> for Value {
+    fn from(address: Address) -> Value {
+        Value::Address(address)
+    }
+}
+
+/// The value with the type that its column gives it.
+fn typed(column: Column, value: Value) -> Value {
+    match (column, value) {
+        (Column::Protocol, Value::Number(number)) => Value::Protocol(number as u8),
+        (Column::TcpFlags, Value::Number(number)) => Value::Flags(number as u8),
+        (_, value) => value,
+    }
+}
+
+fn group_columns(keys: &[Key]) -> Vec<AnswerColumn> {
+    let mut columns = vec![
+        column("first_ms", "Date first seen", Unit::TimeMs),
+        column("duration_ms", "Duration", Unit::DurationMs),
+    ];
+    for key in keys {
+        let (name, title) = match key {
+            Key::Column(field) => (field.name(), flow_heading(*field).0),
+            Key::Address => ("address", "IP Addr"),
+            Key::Port => ("port", "Port"),
+            Key::As => ("as", "AS"),
+            Key::Interface => ("interface", "In/Out If"),
+            Key::Mask => ("mask", "Mask"),
+        };
+        let unit = key_unit(*key);
+        columns.push(column(name, title, unit));
+    }
+    columns.extend([
+        column("flows", "Flows", Unit::Flows),
+        column("flows_percent", "%", Unit::Percent),
+        column("packets", "Packets", Unit::Packets),
+        column("packets_percent", "%", Unit::Percent),
+        column("bytes", "Bytes", Unit::Bytes),
+        column("bytes_percent", "%", Unit::Percent),
+        column("packets_per_second", "pps", Unit::PacketsPerSecond),
+        column("bits_per_second", "bps", Unit::BitsPerSecond),
+        column("bytes_per_packet", "bpp", Unit::BytesPerPacket),
+    ]);
+    columns
+}
+
+fn key_unit(key: Key) -> Unit {
+    match key {
+        Key::Column(field) => flow_heading(field).1,
+        _ => Unit::None,
+    }
+}
+
+fn group_values(key: &[u8], keys: &[Key], group: &Totals, totals: &Totals) -> Vec<Value> {
+    let mut values = vec![Value::Number(group.first_ms), Value::Number(group.duration_ms())];
+    let mut rest = key;
+    for key in keys {
+        let (bytes, after) = rest.split_at(key.width());
+        rest = after;
+        let number = || bytes.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
+        let column = key.sides().0;
+        values.push(match bytes.as_array() {
+            Some(address) => Value::Address(Address(*address)),
+            None => typed(column, Value::Number(number())),
+        });
+    }
+    let share = |part: u64, whole: u64| {
+        Value::Fraction(if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 })
+    };
+    values.extend([
+        Value::Number(group.flows),
+        share(group.flows, totals.flows),
+        Value::Number(group.packets),
+        share(group.packets, totals.packets),
+        Value::Number(group.bytes),
+        share(group.bytes, totals.bytes),
+        Value::Number(group.pps()),
+        Value::Number(group.bps()),
+        Value::Number(group.bpp()),
+    ]);
+    values
+}

@@ -1,0 +1,373 @@
+//! The compiled filter: which rows of a source are selected.
+//!
+//! Every test is one loop over one or two columns and gives a [`Selection`], a bit a row; `and`,
+//! `or` and `not` combine selections sixty-four rows at a time. A column is decoded only when a
+//! test needs it, and `and` stops reading columns as soon as no row is left.
+
+use crate::column::{ColumnSource, Values};
+use crate::error::Error;
+use crate::query::totals::{bits_per_second, per_second};
+use crate::{Address, Column};
+
+/// A compiled filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expression {
+    /// Every row.
+    All,
+    /// The rows that pass one test.
+    Test(Test),
+    /// The rows that the inner one leaves.
+    Not(Box<Expression>),
+    /// The rows that all select.
+    And(Vec<Expression>),
+    /// The rows that any selects.
+    Or(Vec<Expression>),
+}
+
+/// A test of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// A column's number compared.
+    Number {
+        /// The column; not an address.
+        column: Column,
+        /// How.
+        compare: Compare,
+        /// With what.
+        value: u64,
+    },
+    /// A column's number is one of these, ascending.
+    NumberIn {
+        /// The column; not an address.
+        column: Column,
+        /// The numbers.
+        values: Vec<u64>,
+    },
+    /// A column's address lies in one of these ranges, which ascend and do not touch.
+    AddressIn {
+        /// The column; an address.
+        column: Column,
+        /// First and last address of each range.
+        ranges: Vec<(Address, Address)>,
+    },
+    /// All of these TCP flags are set.
+    Flags(u8),
+    /// A number that several columns make.
+    Measure {
+        /// Which.
+        measure: Measure,
+        /// How.
+        compare: Compare,
+        /// With what.
+        value: u64,
+    },
+}
+
+/// A comparison of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// Equal.
+    Equal,
+    /// Not equal.
+    NotEqual,
+    /// Less.
+    Less,
+    /// Less or equal.
+    AtMost,
+    /// Greater.
+    Greater,
+    /// Greater or equal.
+    AtLeast,
+}
+
+/// A number of a flow that several columns make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// From first to last, in ms.
+    Duration,
+    /// Packets a second; 0 when there is no duration.
+    Pps,
+    /// Bits a second; 0 when there is no duration.
+    Bps,
+    /// Bytes a packet; 0 without packets.
+    Bpp,
+}
+
+impl Compare {
+    /// Whether `left` stands so to `right`.
+    pub fn holds(self, left: u64, right: u64) -> bool {
+        match self {
+            Compare::Equal => left == right,
+            Compare::NotEqual => left != right,
+            Compare::Less => left < right,
+            Compare::AtMost => left <= right,
+            Compare::Greater => left > right,
+            Compare::AtLeast => left >= right,
+        }
+    }
+}
+
+/// The rows that are selected, a bit each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    rows: usize,
+    words: Vec<u64>,
+}
+
+impl Selection {
+    /// Every row.
+    pub fn all(rows: usize) -> Self {
+        Selection::of(rows, |_| true)
+    }
+
+    /// The rows for which `test` holds.
+    pub(crate) fn of(rows: usize, test: impl Fn(usize) -> bool) -> Self {
+        let word = |first: usize| {
+            (first..rows.min(first + 64))
+                .fold(0, |word, row| word | u64::from(test(row)) << (row - first))
+        };
+        Selection { rows, words: (0..rows).step_by(64).map(word).collect() }
+    }
+
+    /// How many rows are selected.
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether no row is selected.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// The selected rows, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        self.words.iter().enumerate().flat_map(|(index, &word)| {
+            let rest = |left: &u64| Some(left & (left - 1)).filter(|left| *left != 0);
+            std::iter::successors(Some(word).filter(|word| *word != 0), rest)
+                .map(move |left| index * 64 + left.trailing_zeros() as usize)
+        })
+    }
+
+    /// Keeps the rows that `other` selects as well.
+    pub fn and(&mut self, other: &Selection) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
+    }
+
+    /// Adds the rows that `other` selects.
+    pub fn or(&mut self, other: &Selection) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Selects the other rows.
+    pub fn not(&mut self) {
+        self.words.iter_mut().for_each(|word| *word = !*word);
+        let used = self.rows % 64;
+        if let (Some(last), true) = (self.words.last_mut(), used != 0) {
+            *last &= (1 << used) - 1;
+        }
+    }
+}
+
+impl Expression {
+    /// The rows of `source` that the filter selects.
+    ///
+    /// # Errors
+    /// What reading a column says.
+    pub fn select(&self, source: &impl ColumnSource) -> Result<Selection, Error> {
+        let rows = source.rows();
+        match self {
+            Expression::All => Ok(Selection::all(rows)),
+            Expression::Test(test) => test.select(source),
+            Expression::Not(inner) => {
+                let mut selection = inner.select(source)?;
+                selection.not();
+                Ok(selection)
+            }
+            Expression::And(parts) => {
+                let mut selection = Selection::all(rows);
+                for part in parts {
+                    if selection.is_empty() {
+                        break;
+                    }
+                    selection.and(&part.select(source)?);
+                }
+                Ok(selection)
+            }
+            Expression::Or(parts) => {
+                let mut selection = Selection::of(rows, |_| false);
+                for part in parts {
+                    selection.or(&part.select(source)?);
+                }
+                Ok(selection)
+            }
+        }
+    }
+
+    /// All of `parts`.
+    pub(crate) fn all_of(mut parts: Vec<Expression>) -> Expression {
+        if parts.len() == 1 { parts.remove(0) } else { Expression::And(parts) }
+    }
+
+    /// Any of `parts`, with tests of one column against lists made one test, so that a long chain
+    /// of addresses costs one look-up a row.
+    pub(crate) fn any_of(parts: Vec<Expression>) -> Expression {
+        let mut merged: Vec<Expression> = Vec::new();
+        let mut addresses: Lists<(Address, Address)> = Vec::new();
+        let mut numbers: Lists<u64> = Vec::new();
+        let mut queue: Vec<Expression> = parts;
+        queue.reverse();
+        while let Some(part) = queue.pop() {
+            match part {
+                Expression::Or(inner) => queue.extend(inner.into_iter().rev()),
+                Expression::Test(Test::AddressIn { column, ranges }) => {
+                    extend(&mut addresses, column, ranges);
+                }
+                Expression::Test(Test::NumberIn { column, values }) => {
+                    extend(&mut numbers, column, values);
+                }
+                Expression::Test(Test::Number { column, compare: Compare::Equal, value }) => {
+                    extend(&mut numbers, column, vec![value]);
+                }
+                other => merged.push(other),
+            }
+        }
+        merged.extend(addresses.into_iter().map(|(column, ranges)| {
+            Expression::Test(Test::AddressIn { column, ranges: disjoint(ranges) })
+        }));
+        merged.extend(numbers.into_iter().map(|(column, mut values)| {
+            values.sort_unstable();
+            values.dedup();
+            Expression::Test(match values[..] {
+                [value] => Test::Number { column, compare: Compare::Equal, value },
+                _ => Test::NumberIn { column, values },
+            })
+        }));
+        if merged.len() == 1 { merged.remove(0) } else { Expression::Or(merged) }
+    }
+}
+
+/// What is collected for each column.
+type Lists<T> = Vec<(Column, Vec<T>)>;
+
+fn extend<T>(lists: &mut Lists<T>, column: Column, values: Vec<T>) {
+    match lists.iter_mut().find(|(known, _)| *known == column) {
+        Some((_, all)) => all.extend(values),
+        None => lists.push((column, values)),
+    }
+}
+
+/// The same addresses as ascending ranges that do not overlap.
+pub(crate) fn disjoint(mut ranges: Vec<(Address, Address)>) -> Vec<(Address, Address)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(Address, Address)> = Vec::with_capacity(ranges.len());
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if first <= *end => *end = last.max(*end),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+impl Test {
+    fn select(&self, source: &impl ColumnSource) -> Result<Selection, Error> {
+        Ok(match self {
+            Test::Number { column, compare, value } => {
+                numbers(&source.values(*column)?, compare_with(*compare, *value))
+            }
+            Test::NumberIn { column, values } => {
+                numbers(&source.values(*column)?, |number| values.binary_search(&number).is_ok())
+            }
+            Test::AddressIn { column, ranges } => {
+                addresses(source.values(*column)?.as_addresses(), ranges)
+            }
+            Test::Flags(all) => {
+                let all = u64::from(*all);
+                numbers(&source.values(Column::TcpFlags)?, |flags| flags & all == all)
+            }
+            Test::Measure { measure, compare, value } => {
+                measures(source, *measure, compare_with(*compare, *value))?
+            }
+        })
+    }
+}
+
+fn compare_with(compare: Compare, value: u64) -> impl Fn(u64) -> bool {
+    move |number| compare.holds(number, value)
+}
+
+/// Tests the numbers of a column in a loop of its own for each width.
+fn numbers(values: &Values<'_>, test: impl Fn(u64) -> bool) -> Selection {
+    match values {
+        Values::U8(values) => Selection::of(values.len(), |row| test(values[row].into())),
+        Values::U16(values) => Selection::of(values.len(), |row| test(values[row].into())),
+        Values::U32(values) => Selection::of(values.len(), |row| test(values[row].into())),
+        Values::U64(values) => Selection::of(values.len(), |row| test(values[row])),
+        Values::Address(_) => unreachable!("the parser tests addresses with ranges"),
+    }
+}
+
+fn addresses(values: &[Address], ranges: &[(Address, Address)]) -> Selection {
+    let number = |address: &Address| u128::from_be_bytes(address.0);
+    if let [(first, last)] = ranges {
+        let (first, last) = (number(first), number(last));
+        return Selection::of(values.len(), |row| (first..=last).contains(&number(&values[row])));
+    }
+    Selection::of(values.len(), |row| {
+        let value = values[row];
+        let after = ranges.partition_point(|(first, _)| *first <= value);
+        after.checked_sub(1).is_some_and(|index| value <= ranges[index].1)
+    })
+}
+
+fn measures(
+    source: &impl ColumnSource,
+    measure: Measure,
+    test: impl Fn(u64) -> bool,
+) -> Result<Selection, Error> {
+    let rows = source.rows();
+    if measure == Measure::Bpp {
+        let (packets, bytes) = (source.values(Column::Packets)?, source.values(Column::Bytes)?);
+        let (packets, bytes) = (packets.as_u64(), bytes.as_u64());
+        let bpp = |row: usize| bytes[row].checked_div(packets[row]).unwrap_or(0);
+        return Ok(Selection::of(rows, |row| test(bpp(row))));
+    }
+    let (first, last) = (source.values(Column::First)?, source.values(Column::Last)?);
+    let (first, last) = (first.as_u64(), last.as_u64());
+    let duration = |row: usize| last[row].saturating_sub(first[row]);
+    Ok(match measure {
+        Measure::Duration | Measure::Bpp => Selection::of(rows, |row| test(duration(row))),
+        Measure::Pps => {
+            let packets = source.values(Column::Packets)?;
+            let packets = packets.as_u64();
+            Selection::of(rows, |row| test(per_second(packets[row], duration(row))))
+        }
+        Measure::Bps => {
+            let bytes = source.values(Column::Bytes)?;
+            let bytes = bytes.as_u64();
+            Selection::of(rows, |row| test(bits_per_second(bytes[row], duration(row))))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_leaves_no_bit_beyond_the_rows() {
+        let mut selection = Selection::of(70, |row| row == 3);
+        selection.not();
+        assert_eq!(selection.count(), 69);
+        assert_eq!(selection.iter().last(), Some(69));
+        selection.not();
+        assert_eq!(selection.iter().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn overlapping_ranges_become_one() {
+        let address = |last| Address::from_v4([10, 0, 0, last]);
+        let ranges = vec![(address(5), address(9)), (address(1), address(6))];
+        assert_eq!(disjoint(ranges), [(address(1), address(9))]);
+    }
+}

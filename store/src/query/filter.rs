@@ -1,0 +1,721 @@
+//! nfdump's filter language: text → [`Expression`].
+//!
+//! Recursive descent over the lexer's words, with nfdump's precedence: `not` binds closest, then
+//! `and`, then `or`. Filters come from the network, so text and nesting are bounded. What nfdump
+//! knows and weir does not store is refused by name, never ignored.
+//!
+//! ```text
+//! filter    = [ either ]
+//! either    = both { "or" both }
+//! both      = single { "and" single }
+//! single    = "not" single | "(" either ")" | primitive
+//! primitive = [ side ] noun … (see Parser::primitive)
+//! ```
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::query::expression::{Compare, Expression, Measure, Test, disjoint};
+use crate::query::lexer::{self, Token, TokenKind};
+use crate::{Address, Column};
+
+/// The longest filter, in bytes: room for some ten thousand addresses.
+pub const MAX_FILTER_BYTES: usize = 1 << 20;
+
+/// The deepest nesting of parentheses and `not`.
+pub const MAX_DEPTH: usize = 64;
+
+/// What is wrong with a question's filter, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterError {
+    /// What is wrong and what was expected.
+    pub message: String,
+    /// Where the word begins in the filter, in bytes.
+    pub position: usize,
+    /// How long the word is, in bytes; 0 at the filter's end.
+    pub length: usize,
+}
+
+impl FilterError {
+    /// The filter's line with the word underlined, in two lines of text.
+    pub fn underline(&self, filter: &str) -> String {
+        let position = floor_boundary(filter, self.position);
+        let end = floor_boundary(filter, self.position.saturating_add(self.length)).max(position);
+        let line = filter[..position].rfind('\n').map_or(0, |newline| newline + 1);
+        let line_end = filter[position..].find('\n').map_or(filter.len(), |at| position + at);
+        let before = filter[line..position].chars().count();
+        let marks = filter[position..end.min(line_end)].chars().count().max(1);
+        format!("{}\n{}{}", &filter[line..line_end], " ".repeat(before), "^".repeat(marks))
+    }
+}
+
+fn floor_boundary(text: &str, position: usize) -> usize {
+    (0..=position.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at byte {} of the filter)", self.message, self.position)
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+/// Compiles a filter; an empty one selects everything.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse(text: &str) -> Result<Expression, FilterError> {
+    if text.len() > MAX_FILTER_BYTES {
+        let message = format!("the filter has {} bytes, more than {MAX_FILTER_BYTES}", text.len());
+        return Err(FilterError { message, position: MAX_FILTER_BYTES, length: 0 });
+    }
+    let tokens = lexer::tokens(text)?;
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
+    if parser.peek().kind == TokenKind::End {
+        return Ok(Expression::All);
+    }
+    let expression = parser.either()?;
+    match parser.peek().kind {
+        TokenKind::End => Ok(expression),
+        TokenKind::Close => Err(parser.error("this ')' closes nothing")),
+        _ => Err(parser.expected("'and', 'or' or the end of the filter")),
+    }
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token<'a>],
+    at: usize,
+    depth: usize,
+}
+
+type Parsed = Result<Expression, FilterError>;
+
+/// Which of two columns a primitive means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Either,
+    Source,
+    Destination,
+    Both,
+}
+
+impl Side {
+    fn apply(self, columns: (Column, Column), test: impl Fn(Column) -> Expression) -> Expression {
+        match self {
+            Side::Source => test(columns.0),
+            Side::Destination => test(columns.1),
+            Side::Either => Expression::any_of(vec![test(columns.0), test(columns.1)]),
+            Side::Both => Expression::all_of(vec![test(columns.0), test(columns.1)]),
+        }
+    }
+}
+
+const ADDRESSES: (Column, Column) = (Column::SourceAddress, Column::DestinationAddress);
+const PORTS: (Column, Column) = (Column::SourcePort, Column::DestinationPort);
+const SYSTEMS: (Column, Column) = (Column::SourceAs, Column::DestinationAs);
+const INTERFACES: (Column, Column) = (Column::InputInterface, Column::OutputInterface);
+const MASKS: (Column, Column) = (Column::SourceMask, Column::DestinationMask);
+
+/// What a primitive may begin with, for messages.
+const PRIMITIVES: &str = "any, inet, inet6, proto, ip, host, net, port, as, if, flags, tos, \
+    packets, bytes, duration, pps, bps, bpp, mask, vlan, flowdir, icmp-type, icmp-code, next ip, \
+    router ip, src …, dst …, in …, out …";
+
+/// nfdump's words for what the schema does not hold.
+const NOT_STORED: &[&str] = &[
+    "geo",
+    "mpls",
+    "mac",
+    "xip",
+    "xport",
+    "xnet",
+    "nip",
+    "nport",
+    "nat",
+    "asa",
+    "ident",
+    "payload",
+    "tun",
+    "tunip",
+    "engine-type",
+    "engine-id",
+    "sysid",
+    "count",
+    "flows",
+    "ingress",
+    "egress",
+    "vrf",
+    "pblock",
+    "client",
+    "server",
+    "bgpnext",
+    "prev",
+    "fwdstat",
+    "observation",
+    "nbar",
+];
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Token<'a> {
+        self.tokens[self.at]
+    }
+
+    fn next(&mut self) -> Token<'a> {
+        let token = self.peek();
+        // The end stays where it is, however often it is read.
+        self.at = (self.at + 1).min(self.tokens.len() - 1);
+        token
+    }
+
+    fn take(&mut self, kind: TokenKind) -> bool {
+        let found = self.peek().kind == kind;
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(self.at, word);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn is_word(&self, at: usize, word: &str) -> bool {
+        self.tokens.get(at).is_some_and(|token| token.text.eq_ignore_ascii_case(word))
+    }
+
+    fn either(&mut self) -> Parsed {
+        let mut parts = vec![self.both()?];
+        while self.take(TokenKind::Or) {
+            parts.push(self.both()?);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Expression::any_of(parts) })
+    }
+
+    fn both(&mut self) -> Parsed {
+        let mut parts = vec![self.single()?];
+        while self.take(TokenKind::And) {
+            parts.push(self.single()?);
+        }
+        Ok(Expression::all_of(parts))
+    }
+
+    fn single(&mut self) -> Parsed {
+        let token = self.peek();
+        if !matches!(token.kind, TokenKind::Not | TokenKind::Open) {
+            return self.primitive();
+        }
+        if self.depth == MAX_DEPTH {
+            return Err(self.error(&format!("the filter nests deeper than {MAX_DEPTH} levels")));
+        }
+        self.next();
+        self.depth += 1;
+        let inner = if token.kind == TokenKind::Not {
+            Expression::Not(Box::new(self.single()?))
+        } else {
+            let inner = self.either()?;
+            if !self.take(TokenKind::Close) {
+                return Err(self.expected("')', 'and' or 'or'"));
+            }
+            inner
+        };
+        self.depth -= 1;
+        Ok(inner)
+    }
+
+    /// One test, from its first word on.
+    fn primitive(&mut self) -> Parsed {
+        let word = self.peek();
+        if word.kind != TokenKind::Word {
+            return Err(self.expected(&format!("one of: {PRIMITIVES}")));
+        }
+        match word.text.to_ascii_lowercase().as_str() {
+            "src" | "dst" => self.sided(),
+            "in" | "out" => self.directed(),
+            "next" => {
+                self.next();
+                self.address_of(Column::NextHop)
+            }
+            "router" | "exporter" => {
+                self.next();
+                self.address_of(Column::Exporter)
+            }
+            _ => self.noun(Side::Either),
+        }
+    }
+
+    /// `src …`, `dst …`, `src or dst …`, `src and dst …`.
+    fn sided(&mut self) -> Parsed {
+        let first = self.next();
+        let source = first.text.eq_ignore_ascii_case("src");
+        let other = if source { "dst" } else { "src" };
+        let side = match self.peek().kind {
+            TokenKind::Or if self.is_word(self.at + 1, other) => Side::Either,
+            TokenKind::And if self.is_word(self.at + 1, other) => Side::Both,
+            _ if source => Side::Source,
+            _ => Side::Destination,
+        };
+        if matches!(side, Side::Either | Side::Both) {
+            self.next();
+            self.next();
+        }
+        let sided = ["ip", "host", "net", "port", "as", "mask", "vlan", "tos"];
+        if sided.iter().any(|noun| self.is_word(self.at, noun)) {
+            self.noun(side)
+        } else {
+            Err(self.expected(&format!("one of: {}", sided.join(", "))))
+        }
+    }
+
+    /// `in if`, `out if`, `in packets`, `in bytes`.
+    fn directed(&mut self) -> Parsed {
+        let direction = self.next();
+        let inward = direction.text.eq_ignore_ascii_case("in");
+        if self.take_word("if") {
+            let column = if inward { INTERFACES.0 } else { INTERFACES.1 };
+            return self.numbers(Side::Source, (column, column));
+        }
+        let counter = ["packets", "bytes"].iter().any(|noun| self.is_word(self.at, noun));
+        match (inward, counter) {
+            (true, true) => self.noun(Side::Either),
+            (false, true) => {
+                Err(self.error("counters of the reverse direction are not stored; use 'in'"))
+            }
+            _ => Err(self.expected(if inward { "if, packets or bytes" } else { "if" })),
+        }
+    }
+
+    /// What comes after the side.
+    fn noun(&mut self, side: Side) -> Parsed {
+        let word = self.next();
+        let number = |parser: &mut Self, column| parser.numbers(Side::Source, (column, column));
+        match word.text.to_ascii_lowercase().as_str() {
+            "any" => Ok(Expression::All),
+            "inet" | "ipv4" => Ok(family_4()),
+            "inet6" | "ipv6" => Ok(family_6()),
+            "ip" | "host" => self.addresses(side),
+            "net" => self.network(side),
+            "port" => self.numbers(side, PORTS),
+            "as" => self.numbers(side, SYSTEMS),
+            "mask" => self.numbers(side, MASKS),
+            "if" => self.numbers(side, INTERFACES),
+            "vlan" => number(self, Column::Vlan),
+            "tos" => number(self, Column::Tos),
+            "proto" => number(self, Column::Protocol),
+            "flowdir" => number(self, Column::Direction),
+            "packets" => number(self, Column::Packets),
+            "bytes" => number(self, Column::Bytes),
+            "flags" => self.flags(),
+            "duration" => self.measure(Measure::Duration),
+            "pps" => self.measure(Measure::Pps),
+            "bps" => self.measure(Measure::Bps),
+            "bpp" => self.measure(Measure::Bpp),
+            "icmp-type" => self.icmp(|kind| (kind << 8, kind << 8 | 0xff)),
+            "icmp-code" => self.icmp_code(),
+            name if NOT_STORED.contains(&name) => {
+                Err(self.error_at(word, &format!("weir stores nothing to test '{name}' with")))
+            }
+            _ => Err(self.unexpected(word, &format!("one of: {PRIMITIVES}"))),
+        }
+    }
+
+    /// `ip A` of one certain column.
+    fn address_of(&mut self, column: Column) -> Parsed {
+        if !self.take_word("ip") && !self.take_word("host") {
+            return Err(self.expected("ip"));
+        }
+        let ranges = self.address_list()?;
+        Ok(Expression::Test(Test::AddressIn { column, ranges }))
+    }
+
+    fn addresses(&mut self, side: Side) -> Parsed {
+        let ranges = self.address_list()?;
+        Ok(side.apply(ADDRESSES, |column| {
+            Expression::Test(Test::AddressIn { column, ranges: ranges.clone() })
+        }))
+    }
+
+    /// `A`, or `in [ A B, C/8 ]`.
+    fn address_list(&mut self) -> Result<Vec<(Address, Address)>, FilterError> {
+        if !self.take_word("in") {
+            let word = self.word("an IP address or 'in [ … ]'")?;
+            if word.text.contains('/') {
+                return Err(self.error_at(word, "'ip' takes an address; use 'net' for a prefix"));
+            }
+            return self.ip(word).map(|ip| vec![(ip.into(), ip.into())]);
+        }
+        let mut ranges = Vec::new();
+        self.list("an IP address or prefix", |parser, word| {
+            ranges.extend(match word.text.split_once('/') {
+                Some((network, bits)) => parser.prefix(word, network, bits)?,
+                None => parser.ip(word).map(|ip| vec![(ip.into(), ip.into())])?,
+            });
+            Ok(())
+        })?;
+        Ok(disjoint(ranges))
+    }
+
+    /// `net A/B` or `net A MASK`.
+    fn network(&mut self, side: Side) -> Parsed {
+        let word = self.word("a network such as 192.0.2.0/24")?;
+        let ranges = match word.text.split_once('/') {
+            Some((network, bits)) => self.prefix(word, network, bits)?,
+            None => {
+                let mask = self.word("a netmask such as 255.255.255.0, or A.B.C.D/bits")?;
+                let bits = mask.text.parse().ok().and_then(netmask_bits).ok_or_else(|| {
+                    self.unexpected(mask, "a netmask such as 255.255.255.0, or A.B.C.D/bits")
+                })?;
+                self.prefix(word, word.text, &bits.to_string())?
+            }
+        };
+        Ok(side.apply(ADDRESSES, |column| {
+            Expression::Test(Test::AddressIn { column, ranges: ranges.clone() })
+        }))
+    }
+
+    /// `[compare] N` or `in [ N M ]`.
+    fn numbers(&mut self, side: Side, columns: (Column, Column)) -> Parsed {
+        if self.take_word("in") {
+            let mut values = Vec::new();
+            self.list("a number", |parser, word| {
+                values.push(parser.number(word, columns.0)?);
+                Ok(())
+            })?;
+            values.sort_unstable();
+            values.dedup();
+            return Ok(side.apply(columns, |column| {
+                Expression::Test(Test::NumberIn { column, values: values.clone() })
+            }));
+        }
+        let compare = self.compare();
+        let word = self.word("a number")?;
+        let value = self.number(word, columns.0)?;
+        Ok(side.apply(columns, |column| Expression::Test(Test::Number { column, compare, value })))
+    }
+
+    fn measure(&mut self, measure: Measure) -> Parsed {
+        let compare = self.compare();
+        let word = self.word("a number")?;
+        let value = self.plain_number(word)?;
+        Ok(Expression::Test(Test::Measure { measure, compare, value }))
+    }
+
+    /// `flags SYN`, `flags SA`, `flags = 0x12`.
+    fn flags(&mut self) -> Parsed {
+        let compare = self.compare();
+        let word = self.word("TCP flags such as SYN or SA")?;
+        if word.text.starts_with(|c: char| c.is_ascii_digit()) {
+            let (column, value) = (Column::TcpFlags, self.number(word, Column::TcpFlags)?);
+            return Ok(Expression::Test(Test::Number { column, compare, value }));
+        }
+        match flag_bits(word.text) {
+            Some(bits) if compare == Compare::Equal => Ok(Expression::Test(Test::Flags(bits))),
+            Some(_) => Err(self.error_at(word, "letters of flags are not compared with signs")),
+            None => {
+                let expected = "the letters of A S F R P U E C X, or SYN ACK FIN RST PSH URG";
+                Err(self.unexpected(word, expected))
+            }
+        }
+    }
+
+    /// `icmp-type N`: the destination port of ICMP holds type * 256 + code.
+    fn icmp(&mut self, ports: impl Fn(u64) -> (u64, u64)) -> Parsed {
+        let word = self.icmp_number()?;
+        let (low, high) = ports(word);
+        let port = |compare, value| {
+            Expression::Test(Test::Number { column: Column::DestinationPort, compare, value })
+        };
+        Ok(Expression::And(vec![
+            is_icmp(),
+            port(Compare::AtLeast, low),
+            port(Compare::AtMost, high),
+        ]))
+    }
+
+    fn icmp_code(&mut self) -> Parsed {
+        let code = self.icmp_number()?;
+        let values = (0..256).map(|kind| kind << 8 | code).collect();
+        let test = Test::NumberIn { column: Column::DestinationPort, values };
+        Ok(Expression::And(vec![is_icmp(), Expression::Test(test)]))
+    }
+
+    fn icmp_number(&mut self) -> Result<u64, FilterError> {
+        self.take(TokenKind::Compare);
+        let word = self.word("a number from 0 to 255")?;
+        self.number(word, Column::Protocol)
+    }
+
+    /// The items of `[ a b, c ]`, each given to `item`.
+    fn list(
+        &mut self,
+        what: &str,
+        mut item: impl FnMut(&mut Self, Token<'a>) -> Result<(), FilterError>,
+    ) -> Result<(), FilterError> {
+        if !self.take(TokenKind::OpenList) {
+            return Err(self.expected("'['"));
+        }
+        let word = self.word(what)?;
+        item(self, word)?;
+        loop {
+            if self.take(TokenKind::CloseList) {
+                return Ok(());
+            }
+            self.take(TokenKind::Comma);
+            let word = self.word(&format!("{what} or ']'"))?;
+            item(self, word)?;
+        }
+    }
+
+    /// The comparison sign, `=` where there is none.
+    fn compare(&mut self) -> Compare {
+        if self.peek().kind != TokenKind::Compare {
+            return Compare::Equal;
+        }
+        match self.next().text.to_ascii_lowercase().as_str() {
+            "<" | "lt" => Compare::Less,
+            "<=" | "le" => Compare::AtMost,
+            ">" | "gt" => Compare::Greater,
+            ">=" | "ge" => Compare::AtLeast,
+            "!=" | "ne" => Compare::NotEqual,
+            _ => Compare::Equal,
+        }
+    }
+
+    fn word(&mut self, what: &str) -> Result<Token<'a>, FilterError> {
+        let word = self.peek();
+        if word.kind == TokenKind::Word { Ok(self.next()) } else { Err(self.expected(what)) }
+    }
+
+    /// A number that fits the column, or a name that stands for one there.
+    fn number(&self, word: Token<'a>, column: Column) -> Result<u64, FilterError> {
+        let name = word.text.to_ascii_lowercase();
+        let named = match column {
+            Column::Protocol => protocol_number(&name).map(u64::from),
+            Column::Direction if name == "ingress" => Some(0),
+            Column::Direction if name == "egress" => Some(1),
+            _ => None,
+        };
+        if let Some(number) = named {
+            return Ok(number);
+        }
+        if column == Column::Protocol && !name.starts_with(|c: char| c.is_ascii_digit()) {
+            let expected = "a protocol's name such as tcp, udp, icmp, or its number";
+            return Err(self.unexpected(word, expected));
+        }
+        let number = self.plain_number(word)?;
+        let bits = column.width() as u32 * 8;
+        let largest = u64::MAX >> (64 - bits.min(64));
+        if number > largest {
+            let message = format!("{} is outside of 0 to {largest}", shorten(word.text));
+            return Err(self.error_at(word, &message));
+        }
+        Ok(number)
+    }
+
+    /// Decimal with an optional k, m, g or t (powers of 1,000), or 0x….
+    fn plain_number(&self, word: Token<'a>) -> Result<u64, FilterError> {
+        let text = word.text.to_ascii_lowercase();
+        let number = if let Some(hex) = text.strip_prefix("0x") {
+            u64::from_str_radix(hex, 16).ok()
+        } else {
+            let scales = [('k', 1), ('m', 2), ('g', 3), ('t', 4)];
+            let (digits, thousands) = scales
+                .into_iter()
+                .find_map(|(suffix, power)| Some((text.strip_suffix(suffix)?, power)))
+                .unwrap_or((&text, 0));
+            let digits = Some(digits).filter(|digits| !digits.starts_with('+'));
+            digits
+                .and_then(|digits| digits.parse::<u64>().ok())
+                .and_then(|number| number.checked_mul(1_000_u64.pow(thousands)))
+        };
+        number.ok_or_else(|| self.unexpected(word, "a number such as 80, 10k or 0x1b"))
+    }
+
+    fn ip(&self, word: Token<'a>) -> Result<IpAddr, FilterError> {
+        word.text.parse().map_err(|_| {
+            let message = format!(
+                "'{}' is not an IP address; host names are not looked up",
+                shorten(word.text)
+            );
+            self.error_at(word, &message)
+        })
+    }
+
+    /// The addresses of a prefix; IPv6 prefixes never cover IPv4's.
+    fn prefix(
+        &self,
+        word: Token<'a>,
+        network: &str,
+        bits: &str,
+    ) -> Result<Vec<(Address, Address)>, FilterError> {
+        let expected = "a network such as 192.0.2.0/24 or 2001:db8::/32";
+        let ip = parse_network(network).ok_or_else(|| self.unexpected(word, expected))?;
+        let bits: u32 = bits.parse().map_err(|_| self.unexpected(word, expected))?;
+        let longest = if ip.is_ipv4() { 32 } else { 128 };
+        if bits > longest {
+            let message = format!("a prefix of this address has at most {longest} bits");
+            return Err(self.error_at(word, &message));
+        }
+        Ok(prefix_ranges(ip, bits))
+    }
+
+    fn expected(&self, what: &str) -> FilterError {
+        self.unexpected(self.peek(), what)
+    }
+
+    fn unexpected(&self, token: Token<'_>, what: &str) -> FilterError {
+        let found = match token.kind {
+            TokenKind::End => "the filter ends here".to_owned(),
+            _ => format!("'{}' is not expected here", shorten(token.text)),
+        };
+        self.error_at(token, &format!("{found}; expected {what}"))
+    }
+
+    fn error(&self, message: &str) -> FilterError {
+        self.error_at(self.peek(), message)
+    }
+
+    fn error_at(&self, token: Token<'_>, message: &str) -> FilterError {
+        FilterError {
+            message: message.to_owned(),
+            position: token.position,
+            length: token.text.len(),
+        }
+    }
+}
+
+/// A word for a message, never longer than a line.
+fn shorten(text: &str) -> String {
+    if text.len() <= 40 { text.to_owned() } else { format!("{}…", &text[..40]) }
+}
+
+fn in_range(column: Column, ranges: Vec<(Address, Address)>) -> Expression {
+    Expression::Test(Test::AddressIn { column, ranges })
+}
+
+fn is_icmp() -> Expression {
+    let values = vec![1, 58];
+    Expression::Test(Test::NumberIn { column: Column::Protocol, values })
+}
+
+fn family_4() -> Expression {
+    let all = prefix_ranges(Ipv4Addr::UNSPECIFIED.into(), 0);
+    Side::Both.apply(ADDRESSES, |column| in_range(column, all.clone()))
+}
+
+/// Both addresses are IPv6 and not both absent: `::` is a source in its own right there.
+fn family_6() -> Expression {
+    let all = prefix_ranges(Ipv6Addr::UNSPECIFIED.into(), 0);
+    let absent = vec![(Address::ABSENT, Address::ABSENT)];
+    Expression::And(vec![
+        Side::Both.apply(ADDRESSES, |column| in_range(column, all.clone())),
+        Expression::Not(Box::new(
+            Side::Both.apply(ADDRESSES, |column| in_range(column, absent.clone())),
+        )),
+    ])
+}
+
+/// An address that may lack trailing groups of IPv4, as in `10.1/16`.
+fn parse_network(text: &str) -> Option<IpAddr> {
+    if text.contains(':') {
+        return text.parse().ok();
+    }
+    let mut octets = [0; 4];
+    let mut parts = text.split('.');
+    for (octet, part) in octets.iter_mut().zip(&mut parts) {
+        *octet = part.parse().ok()?;
+    }
+    parts.next().is_none().then_some(octets.into())
+}
+
+/// The prefix length of a netmask whose bits are contiguous.
+fn netmask_bits(mask: IpAddr) -> Option<u32> {
+    let (ones, zeroes, width) = match mask {
+        IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().trailing_zeros(), 32),
+        IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().trailing_zeros(), 128),
+    };
+    (ones + zeroes == width).then_some(ones)
+}
+
+fn prefix_ranges(ip: IpAddr, bits: u32) -> Vec<(Address, Address)> {
+    let host = |length: u32| u128::MAX.checked_shr(length).unwrap_or(0);
+    let address = |number: u128| Address(number.to_be_bytes());
+    let number = u128::from_be_bytes(Address::from(ip).0);
+    if ip.is_ipv4() {
+        let host = host(96 + bits);
+        return vec![(address(number & !host), address(number | host))];
+    }
+    let host = host(bits);
+    let (first, last) = (number & !host, number | host);
+    let (v4_first, v4_last) = (0xffff_0000_0000_u128, 0xffff_ffff_ffff_u128);
+    if first > v4_first || last < v4_last {
+        return vec![(address(first), address(last))];
+    }
+    let around = [(first, v4_first - 1), (v4_last + 1, last)];
+    around.map(|(first, last)| (address(first), address(last))).to_vec()
+}
+
+/// TCP flags by nfdump's letters (any mix) or by one name.
+fn flag_bits(text: &str) -> Option<u8> {
+    let name = text.to_ascii_uppercase();
+    let named = [
+        ("FIN", 0x01),
+        ("SYN", 0x02),
+        ("RST", 0x04),
+        ("PSH", 0x08),
+        ("ACK", 0x10),
+        ("URG", 0x20),
+        ("ECE", 0x40),
+        ("CWR", 0x80),
+    ];
+    if let Some((_, bits)) = named.iter().find(|(known, _)| *known == name) {
+        return Some(*bits);
+    }
+    let letter = |letter: char| match letter {
+        'X' => Some(0x3f),
+        _ => "FSRPAUEC".find(letter).map(|bit| 1u8 << bit),
+    };
+    name.chars().try_fold(0, |bits, next| letter(next).map(|bit| bits | bit))
+}
+
+/// Names of IP protocols (IANA, "Assigned Internet Protocol Numbers") that people write.
+const PROTOCOLS: &[(&str, u8)] = &[
+    ("icmp", 1),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("ipv4", 4),
+    ("tcp", 6),
+    ("egp", 8),
+    ("igp", 9),
+    ("udp", 17),
+    ("dccp", 33),
+    ("ipv6", 41),
+    ("rsvp", 46),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("icmp6", 58),
+    ("ipv6-icmp", 58),
+    ("icmpv6", 58),
+    ("eigrp", 88),
+    ("ospf", 89),
+    ("pim", 103),
+    ("ipcomp", 108),
+    ("vrrp", 112),
+    ("l2tp", 115),
+    ("sctp", 132),
+    ("udplite", 136),
+];
+
+fn protocol_number(name: &str) -> Option<u8> {
+    PROTOCOLS.iter().find(|(known, _)| *known == name).map(|&(_, number)| number)
+}
+
+/// The name of a protocol as nfdump writes it, if it has one.
+pub(crate) fn protocol_name(number: u8) -> Option<&'static str> {
+    PROTOCOLS.iter().find(|&&(_, known)| known == number).map(|&(name, _)| name)
+}

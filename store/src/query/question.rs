@@ -1,0 +1,270 @@
+//! A question, as a person asks it: which flows, from when, and in what view.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Column;
+
+/// Which flows, from when, and in what view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// nfdump's filter language; empty means every flow.
+    pub filter: String,
+    /// Only flows that begin at this time or later, ms since 1970.
+    pub from_ms: Option<u64>,
+    /// Only flows that end at this time or earlier, ms since 1970. Both bounds are inclusive and a
+    /// flow must lie wholly between them, which is what nfdump's `-t` does.
+    pub until_ms: Option<u64>,
+    /// What to make of them.
+    pub view: View,
+}
+
+/// What to make of the flows that a filter selects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum View {
+    /// The flows themselves, the earliest `limit` of them; 0 means all, up to the server's bound.
+    Flows {
+        /// How many to list.
+        limit: usize,
+    },
+    /// Flows, packets and bytes by keys, the first `limit` groups of them; 0 means all.
+    Statistic {
+        /// What to group by; several keys make one combined key.
+        keys: Vec<Key>,
+        /// What to sort by, the largest first.
+        order: Order,
+        /// How many groups to show.
+        limit: usize,
+    },
+}
+
+/// What a statistic groups by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Key {
+    /// One column's value.
+    Column(Column),
+    /// Source and destination address; a flow counts for both, and twice if they are equal.
+    Address,
+    /// Source and destination port; a flow counts for both, and twice if they are equal.
+    Port,
+    /// Source and destination AS; a flow counts for both, and twice if they are equal.
+    As,
+    /// Input and output interface; a flow counts for both, and twice if they are equal.
+    Interface,
+    /// Source and destination prefix length; a flow counts for both, and twice if equal.
+    Mask,
+}
+
+/// nfdump's names of the keys; a key's first name is the one that is printed.
+const KEYS: &[(&str, Key)] = &[
+    ("srcip", Key::Column(Column::SourceAddress)),
+    ("dstip", Key::Column(Column::DestinationAddress)),
+    ("ip", Key::Address),
+    ("nhip", Key::Column(Column::NextHop)),
+    ("next", Key::Column(Column::NextHop)),
+    ("router", Key::Column(Column::Exporter)),
+    ("exporter", Key::Column(Column::Exporter)),
+    ("srcport", Key::Column(Column::SourcePort)),
+    ("dstport", Key::Column(Column::DestinationPort)),
+    ("port", Key::Port),
+    ("proto", Key::Column(Column::Protocol)),
+    ("tos", Key::Column(Column::Tos)),
+    ("srctos", Key::Column(Column::Tos)),
+    ("srcas", Key::Column(Column::SourceAs)),
+    ("dstas", Key::Column(Column::DestinationAs)),
+    ("as", Key::As),
+    ("inif", Key::Column(Column::InputInterface)),
+    ("outif", Key::Column(Column::OutputInterface)),
+    ("if", Key::Interface),
+    ("srcmask", Key::Column(Column::SourceMask)),
+    ("dstmask", Key::Column(Column::DestinationMask)),
+    ("mask", Key::Mask),
+    ("vlan", Key::Column(Column::Vlan)),
+    ("srcvlan", Key::Column(Column::Vlan)),
+    ("dir", Key::Column(Column::Direction)),
+    ("flags", Key::Column(Column::TcpFlags)),
+    ("odid", Key::Column(Column::ObservationDomain)),
+];
+
+/// The five-tuple, nfdump's `record`.
+const RECORD: [Key; 5] = [
+    Key::Column(Column::Protocol),
+    Key::Column(Column::SourceAddress),
+    Key::Column(Column::SourcePort),
+    Key::Column(Column::DestinationAddress),
+    Key::Column(Column::DestinationPort),
+];
+
+impl Key {
+    /// The key that nfdump calls `name`.
+    pub fn parse(name: &str) -> Option<Key> {
+        let name = name.trim();
+        KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, key)| key)
+    }
+
+    /// The keys of a comma-separated list; `record` stands for the five-tuple, and `:p` after a
+    /// name adds the protocol, as in nfdump.
+    ///
+    /// # Errors
+    /// The name that is not known.
+    pub fn parse_list(text: &str) -> Result<Vec<Key>, UnknownKey> {
+        let mut keys = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let (name, by_protocol) =
+                name.strip_suffix(":p").map_or((name, false), |name| (name, true));
+            if name.eq_ignore_ascii_case("record") {
+                keys.extend(RECORD);
+                continue;
+            }
+            if by_protocol {
+                keys.push(Key::Column(Column::Protocol));
+            }
+            keys.push(Key::parse(name).ok_or_else(|| unknown(name))?);
+        }
+        Ok(keys)
+    }
+
+    /// The names that [`Key::parse`] knows, for messages and completion.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KEYS.iter().map(|&(name, _)| name)
+    }
+
+    /// The key's name as nfdump writes it; a column without one there has its field name.
+    pub fn name(self) -> &'static str {
+        KEYS.iter().find(|&&(_, key)| key == self).map_or_else(
+            || match self {
+                Key::Column(column) => column.name(),
+                _ => "key",
+            },
+            |&(name, _)| name,
+        )
+    }
+
+    /// The columns of the source side and of the destination side; the same where there is one.
+    pub fn sides(self) -> (Column, Column) {
+        match self {
+            Key::Column(column) => (column, column),
+            Key::Address => (Column::SourceAddress, Column::DestinationAddress),
+            Key::Port => (Column::SourcePort, Column::DestinationPort),
+            Key::As => (Column::SourceAs, Column::DestinationAs),
+            Key::Interface => (Column::InputInterface, Column::OutputInterface),
+            Key::Mask => (Column::SourceMask, Column::DestinationMask),
+        }
+    }
+
+    /// Bytes of one value of the key.
+    pub(crate) fn width(self) -> usize {
+        self.sides().0.width()
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A statistic's key or order that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown statistic '{name}'; there are: record {}", names())]
+pub struct UnknownKey {
+    /// The name that is not known.
+    pub name: String,
+}
+
+fn unknown(name: &str) -> UnknownKey {
+    UnknownKey { name: name.to_owned() }
+}
+
+fn names() -> String {
+    let mut text = Key::names().collect::<Vec<_>>().join(" ");
+    text.push_str("; ordered by /flows /packets /bytes /pps /bps /bpp");
+    text
+}
+
+/// What a statistic is sorted by, the largest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Order {
+    /// Number of flows.
+    #[default]
+    Flows,
+    /// Packets.
+    Packets,
+    /// Bytes.
+    Bytes,
+    /// Packets a second.
+    Pps,
+    /// Bits a second.
+    Bps,
+    /// Bytes a packet.
+    Bpp,
+}
+
+impl Order {
+    /// All orders.
+    pub const ALL: [Order; 6] =
+        [Order::Flows, Order::Packets, Order::Bytes, Order::Pps, Order::Bps, Order::Bpp];
+
+    /// The order that nfdump calls `name`.
+    pub fn parse(name: &str) -> Option<Order> {
+        Order::ALL.into_iter().find(|order| order.name().eq_ignore_ascii_case(name.trim()))
+    }
+
+    /// nfdump's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Order::Flows => "flows",
+            Order::Packets => "packets",
+            Order::Bytes => "bytes",
+            Order::Pps => "pps",
+            Order::Bps => "bps",
+            Order::Bpp => "bpp",
+        }
+    }
+}
+
+impl View {
+    /// The view of nfdump's `-s`: `dstip`, `dstip/bytes`, `srcip,dstport/packets`, `record/bps`.
+    ///
+    /// # Errors
+    /// The key or order that is not known.
+    pub fn statistic(text: &str, limit: usize) -> Result<View, UnknownKey> {
+        let (keys, order) = text.split_once('/').map_or((text, "flows"), |parts| parts);
+        let order = Order::parse(order).ok_or_else(|| unknown(order))?;
+        Ok(View::Statistic { keys: Key::parse_list(keys)?, order, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statistic_is_read_as_nfdump_reads_it() {
+        let view = View::statistic("srcip,dstport/bytes", 5).unwrap();
+        let keys = vec![Key::Column(Column::SourceAddress), Key::Column(Column::DestinationPort)];
+        assert_eq!(view, View::Statistic { keys, order: Order::Bytes, limit: 5 });
+    }
+
+    #[test]
+    fn by_protocol_adds_the_protocol() {
+        let keys = Key::parse_list("srcip:p").unwrap();
+        assert_eq!(keys, [Key::Column(Column::Protocol), Key::Column(Column::SourceAddress)]);
+    }
+
+    #[test]
+    fn every_key_comes_back_from_its_name() {
+        for &(name, key) in KEYS {
+            assert_eq!(Key::parse(name), Some(key));
+            assert_eq!(Key::parse(key.name()), Some(key));
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_what_there_is() {
+        let error = View::statistic("scrip/bytes", 10).unwrap_err().to_string();
+        assert!(error.contains("'scrip'") && error.contains("srcip"), "{error}");
+        assert!(View::statistic("srcip/octets", 10).unwrap_err().to_string().contains("'octets'"));
+    }
+}

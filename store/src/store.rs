@@ -1,0 +1,346 @@
+//! The store's writer: rows in, visible at once, sealed by time slice.
+//!
+//! Rows wait in memory by the slice of wall-clock time that they arrived in. A slice is sealed
+//! when it is over, or when it has rows enough for a segment. If a seal fails, as on a full disk,
+//! the rows stay in memory and visible, the next tick tries again, and beyond `memory_rows` new
+//! rows are refused: counted by the caller, never half kept. Time is an argument throughout.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Batch;
+use crate::directory::{self, Directory, Recovery};
+use crate::error::Error;
+use crate::files::Files;
+use crate::reader::{MemoryBatch, Reader, Segment, Snapshot, StoreHealth};
+use crate::segment;
+
+/// The longest time between two attempts to seal after a failure, ms.
+const RETRY_MS: u64 = 1000;
+
+/// Batches in memory are merged into ones of up to this many rows.
+const MERGED_ROWS: usize = 1 << 17;
+
+/// How a store is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The store's folder; made when it is not there.
+    pub directory: PathBuf,
+    /// The length of a time slice, ms.
+    pub slice_ms: u64,
+    /// A slice with so many rows is sealed before it is over.
+    pub seal_rows: usize,
+    /// The most rows in memory; at least `seal_rows`.
+    pub memory_rows: usize,
+}
+
+impl StoreConfig {
+    /// The ordinary configuration: slices of a minute, a million rows a segment, four in memory.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        StoreConfig {
+            directory: directory.into(),
+            slice_ms: 60_000,
+            seal_rows: 1_000_000,
+            memory_rows: 4_000_000,
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |reason: String| Err(Error::Config(reason));
+        if self.slice_ms == 0 {
+            return wrong("a slice must last at least a millisecond".to_owned());
+        }
+        if !(1..=segment::MAX_ROWS / 2).contains(&self.seal_rows) {
+            return wrong(format!("seal_rows must be from 1 to {}", segment::MAX_ROWS / 2));
+        }
+        if self.memory_rows < self.seal_rows {
+            return wrong("memory_rows must be at least seal_rows".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Rows that were refused because memory is full; nothing of their batch was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot take {0} rows: it cannot seal, and memory is full")]
+pub struct Full(pub usize);
+
+/// A store that this process writes; there is one writer for a folder.
+pub struct Store {
+    config: StoreConfig,
+    directory: Directory,
+    folder: Arc<Path>,
+    segments: Vec<Arc<Segment>>,
+    /// What [`Reader`]s see of `segments`.
+    published: Arc<[Arc<Segment>]>,
+    /// By ascending slice; few, for a slice is sealed soon after it is over.
+    slices: Vec<Slice>,
+    reader: Reader,
+    health: StoreHealth,
+    failing: bool,
+    retry_at_ms: u64,
+}
+
+/// The rows of one slice that are not sealed yet.
+struct Slice {
+    start_ms: u64,
+    rows: usize,
+    batches: Vec<Arc<MemoryBatch>>,
+}
+
+impl Store {
+    /// Opens or makes a store, and puts in order what a crash left.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process writes it; [`Error::NewerVersion`];
+    /// [`Error::Config`]; [`Error::File`].
+    pub fn open(config: StoreConfig) -> Result<(Store, Recovery), Error> {
+        Store::open_with(config, Files::default())
+    }
+
+    fn open_with(config: StoreConfig, files: Files) -> Result<(Store, Recovery), Error> {
+        config.check()?;
+        let (directory, recovery) = Directory::open(&config.directory, files)?;
+        let folder: Arc<Path> = directory.path().into();
+        let (snapshot, health) = sealed(&folder, &directory.manifest().segments);
+        let mut store = Store {
+            config,
+            directory,
+            folder,
+            segments: snapshot.segments.to_vec(),
+            published: Arc::clone(&snapshot.segments),
+            slices: Vec::new(),
+            reader: Reader::new(snapshot, health.clone()),
+            health,
+            failing: false,
+            retry_at_ms: 0,
+        };
+        store.publish();
+        Ok((store, recovery))
+    }
+
+    /// A reader of a store that no process, or another one, writes. It sees what is sealed at
+    /// this moment, and never writes to the folder.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::NewerVersion`], [`Error::File`].
+    pub fn open_read_only(directory: impl AsRef<Path>) -> Result<Reader, Error> {
+        let folder: Arc<Path> = directory.as_ref().into();
+        let manifest = directory::read_only(&folder)?;
+        let (snapshot, health) = sealed(&folder, &manifest.segments);
+        Ok(Reader::new(snapshot, health))
+    }
+
+    /// A reader that sees every row as soon as it is appended.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Takes a batch; its rows are visible when this returns. Seals slices that are full.
+    ///
+    /// # Errors
+    /// [`Full`] when the rows do not fit into memory because sealing fails; none was kept.
+    pub fn append(&mut self, batch: Batch) -> Result<(), Full> {
+        let rows = batch.rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        if self.memory_rows() + rows > self.config.memory_rows && !self.failing {
+            self.seal(|_| true);
+        }
+        let waiting = self.memory_rows();
+        // A single batch larger than the bound is taken when nothing else waits: its memory is
+        // spent already, and refusing it for ever would lose what could be sealed.
+        if waiting + rows > self.config.memory_rows && (waiting > 0 || self.failing) {
+            self.health.refused_rows += rows as u64;
+            self.publish();
+            return Err(Full(rows));
+        }
+        self.file(batch);
+        let full = self.config.seal_rows;
+        if !self.failing && self.slices.iter().any(|slice| slice.rows >= full) {
+            self.seal(|slice| slice.rows >= full);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Seals the slices that are over at `now_ms`, and retries what failed; to be called about
+    /// every 100 ms.
+    pub fn tick(&mut self, now_ms: u64) {
+        if self.failing && now_ms < self.retry_at_ms {
+            return;
+        }
+        let (length, full) = (self.config.slice_ms, self.config.seal_rows);
+        let due =
+            |slice: &Slice| slice.start_ms.saturating_add(length) <= now_ms || slice.rows >= full;
+        if !self.failing && !self.slices.iter().any(due) {
+            return;
+        }
+        self.seal(due);
+        self.retry_at_ms = now_ms.saturating_add(RETRY_MS);
+        self.publish();
+    }
+
+    /// Seals everything.
+    ///
+    /// # Errors
+    /// Why something could not be sealed; its rows are lost with this process.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.seal_all()
+    }
+
+    /// Seals everything that is in memory, slices that are not over included.
+    ///
+    /// # Errors
+    /// Why something could not be sealed; its rows stay in memory.
+    pub fn seal_all(&mut self) -> Result<(), Error> {
+        let sealed = self.try_seal(|_| true);
+        self.note(&sealed);
+        self.publish();
+        sealed
+    }
+
+    fn memory_rows(&self) -> usize {
+        self.slices.iter().map(|slice| slice.rows).sum()
+    }
+
+    /// Puts a batch into its slice, or its parts into theirs.
+    fn file(&mut self, batch: Batch) {
+        let slice_of = |received: &u64| received - received % self.config.slice_ms;
+        // No part has more rows than a segment should: so a segment has at most twice as many.
+        let runs: Vec<(u64, usize)> = batch
+            .received_ms
+            .chunk_by(|a, b| slice_of(a) == slice_of(b))
+            .flat_map(|run| run.chunks(self.config.seal_rows))
+            .map(|run| (slice_of(&run[0]), run.len()))
+            .collect();
+        if let [(start_ms, _)] = runs[..] {
+            return self.slice(start_ms).push(batch);
+        }
+        let mut at = 0;
+        for (start_ms, rows) in runs {
+            let part = batch.range(at..at + rows);
+            self.slice(start_ms).push(part);
+            at += rows;
+        }
+    }
+
+    fn slice(&mut self, start_ms: u64) -> &mut Slice {
+        let at = self.slices.partition_point(|slice| slice.start_ms < start_ms);
+        if self.slices.get(at).is_none_or(|slice| slice.start_ms != start_ms) {
+            self.slices.insert(at, Slice { start_ms, rows: 0, batches: Vec::new() });
+        }
+        &mut self.slices[at]
+    }
+
+    /// Seals the slices that are `due` and notes how it went.
+    fn seal(&mut self, due: impl Fn(&Slice) -> bool) {
+        let sealed = self.try_seal(due);
+        self.note(&sealed);
+    }
+
+    fn note(&mut self, sealed: &Result<(), Error>) {
+        self.failing = sealed.is_err();
+        self.health.last_error = sealed.as_ref().err().map(ToString::to_string);
+        self.health.seal_failures += u64::from(self.failing);
+    }
+
+    fn try_seal(&mut self, due: impl Fn(&Slice) -> bool) -> Result<(), Error> {
+        let mut at = 0;
+        while at < self.slices.len() {
+            if !due(&self.slices[at]) {
+                at += 1;
+                continue;
+            }
+            while let Some(count) = self.slices[at].next_segment(self.config.seal_rows) {
+                self.seal_batches(at, count)?;
+            }
+            self.slices.remove(at);
+        }
+        if self.directory.is_unsaved() {
+            self.directory.save_manifest()?;
+        }
+        Ok(())
+    }
+
+    /// Seals the first `count` batches of a slice; they leave memory once they are on disk.
+    fn seal_batches(&mut self, at: usize, count: usize) -> Result<(), Error> {
+        let slice = &mut self.slices[at];
+        let batches: Vec<&Batch> = slice.batches[..count].iter().map(|held| &held.batch).collect();
+        let encoded = segment::encode(slice.start_ms, &batches);
+        let entry = self.directory.seal(slice.start_ms, &encoded)?;
+        slice.batches.drain(..count);
+        slice.rows -= encoded.rows;
+        self.health.segments += 1;
+        self.health.sealed_rows += entry.rows;
+        self.health.bytes += entry.bytes;
+        self.segments.push(Arc::new(Segment { folder: Arc::clone(&self.folder), entry }));
+        Ok(())
+    }
+
+    /// Shows readers the present state, in one step.
+    fn publish(&mut self) {
+        if self.published.len() != self.segments.len() {
+            self.published = self.segments.as_slice().into();
+        }
+        self.health.memory_rows = self.memory_rows() as u64;
+        let snapshot = Snapshot {
+            segments: Arc::clone(&self.published),
+            memory: self.slices.iter().flat_map(|slice| slice.batches.iter().cloned()).collect(),
+        };
+        self.reader.publish(snapshot, self.health.clone());
+    }
+}
+
+/// What readers see of segments alone.
+fn sealed(
+    folder: &Arc<Path>,
+    entries: &[crate::manifest::SegmentEntry],
+) -> (Snapshot, StoreHealth) {
+    let segment = |entry: &crate::manifest::SegmentEntry| {
+        Arc::new(Segment { folder: Arc::clone(folder), entry: entry.clone() })
+    };
+    let health = StoreHealth {
+        segments: entries.len() as u64,
+        sealed_rows: entries.iter().map(|entry| entry.rows).sum(),
+        bytes: entries.iter().map(|entry| entry.bytes).sum(),
+        ..StoreHealth::default()
+    };
+    let segments = entries.iter().map(segment).collect();
+    (Snapshot { segments, memory: Arc::default() }, health)
+}
+
+impl Slice {
+    /// Adds a batch, and merges small ones such that their number grows with the logarithm of
+    /// the rows: a batch is merged with the one before it unless that one is clearly larger.
+    fn push(&mut self, batch: Batch) {
+        self.rows += batch.rows();
+        let mut merged = batch;
+        while let Some(last) = self.batches.last() {
+            let rows = last.batch.rows();
+            if rows > merged.rows() * 2 || rows + merged.rows() > MERGED_ROWS {
+                break;
+            }
+            let last = self.batches.pop().expect("there is a last batch");
+            // Readers may hold the older one; then its rows are copied once more.
+            let mut joined =
+                Arc::try_unwrap(last).map_or_else(|shared| shared.batch.clone(), |own| own.batch);
+            joined.append(&merged);
+            merged = joined;
+        }
+        self.batches.push(Arc::new(MemoryBatch::new(merged)));
+    }
+
+    /// How many of the first batches make the next segment; none when there is no batch.
+    fn next_segment(&self, seal_rows: usize) -> Option<usize> {
+        let mut rows = 0;
+        for (count, batch) in self.batches.iter().enumerate() {
+            rows += batch.batch.rows();
+            if rows >= seal_rows {
+                return Some(count + 1);
+            }
+        }
+        Some(self.batches.len()).filter(|count| *count > 0)
+    }
+}
