@@ -241,8 +241,7 @@ fn take(
         templates.withdraw(record.id);
         return Ok(true);
     }
-    let template = Template::compile(protocol, record)?;
-    Ok(templates.insert(template)? == Change::Changed)
+    Ok(templates.learn(protocol, record)? == Change::Changed)
 }
 
 /// Reads a message that is handed on as it is: its templates are learned, its records counted.

@@ -307,7 +307,7 @@ impl<F> Encoder<F> {
                 open.end_set(io);
                 let session = SessionId(u32::try_from(open.lane / slaves).unwrap_or(u32::MAX));
                 let length = open.length;
-                open.finish(&mut io.payload(&mut open.frame)[..length], 0);
+                open.finish(io, 0);
                 each(session, &io.payload(&mut open.frame)[..length]);
                 io.give_back(open.frame);
             }
@@ -424,7 +424,7 @@ impl<F> Encoder<F> {
         open.end_set(io);
         let sequence = self.lanes[open.lane].sequence;
         let length = open.length;
-        let step = open.finish(&mut io.payload(&mut open.frame)[..length], sequence);
+        let step = open.finish(io, sequence);
         self.lanes[open.lane].sequence = sequence.wrapping_add(step);
         let Open { slave, records, options, .. } = open;
         let tag = Tag { slave, records, options, handed_on: false };
@@ -529,9 +529,9 @@ impl<F> Open<F> {
     }
 
     /// Writes the header's own fields; returns by how much the sequence number goes on.
-    fn finish(&self, bytes: &mut [u8], sequence: u32) -> u32 {
+    fn finish<T: Transmit<Frame = F>>(&mut self, io: &mut T, sequence: u32) -> u32 {
         let tally = Tally { count: self.count, data: self.records + self.options, sequence };
-        tally.write(self.header.protocol, bytes)
+        tally.write(self.header.protocol, &mut io.payload(&mut self.frame)[..self.length])
     }
 }
 

@@ -6,9 +6,13 @@
 
 pub mod clock;
 pub mod counter;
+mod deal;
 pub mod element;
+pub mod encode;
 pub mod io;
+pub mod mediate;
 pub mod session;
+pub mod steer;
 pub mod template;
 pub mod wire;
 

@@ -98,6 +98,11 @@ impl Sequence {
         observation
     }
 
+    /// The number that the next message should bear, where that can be told.
+    pub fn next(&self) -> Option<u32> {
+        self.expected
+    }
+
     fn compare(&self, expected: u32, got: u32) -> Observation {
         let ahead = got.wrapping_sub(expected);
         let behind = expected.wrapping_sub(got);

@@ -85,6 +85,12 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Whether records may move between messages under these two headers and keep their meaning:
+/// whether their export time agree.
+pub fn same_context(a: &[u8], b: &[u8]) -> bool {
+    a[field::EXPORT_TIME] == b[field::EXPORT_TIME]
+}
+
 /// Writes the message's length, header included.
 pub fn set_length(header: &mut [u8], length: u16) {
     write_u16(header, field::LENGTH, length);

@@ -28,6 +28,16 @@ pub fn write_header(bytes: &mut [u8], id: u16, length: u16) {
     write_u16(bytes, 2..4, length);
 }
 
+/// The id of the sets that hold templates, or options templates.
+pub const fn templates_id(protocol: Protocol, options: bool) -> u16 {
+    match (protocol, options) {
+        (Protocol::Netflow5 | Protocol::Netflow9, false) => netflow9::SET_TEMPLATES,
+        (Protocol::Netflow5 | Protocol::Netflow9, true) => netflow9::SET_OPTIONS_TEMPLATES,
+        (Protocol::Ipfix, false) => ipfix::SET_TEMPLATES,
+        (Protocol::Ipfix, true) => ipfix::SET_OPTIONS_TEMPLATES,
+    }
+}
+
 /// What a set's id says about its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetKind {
@@ -53,12 +63,8 @@ pub struct Set<'a> {
 impl Set<'_> {
     /// What the body holds, by the rules of `protocol`.
     pub fn kind(&self, protocol: Protocol) -> SetKind {
-        let (templates, options) = match protocol {
-            Protocol::Netflow5 | Protocol::Netflow9 => {
-                (netflow9::SET_TEMPLATES, netflow9::SET_OPTIONS_TEMPLATES)
-            }
-            Protocol::Ipfix => (ipfix::SET_TEMPLATES, ipfix::SET_OPTIONS_TEMPLATES),
-        };
+        let templates = templates_id(protocol, false);
+        let options = templates_id(protocol, true);
         match self.id {
             FIRST_DATA.. => SetKind::Data,
             id if id == templates => SetKind::Templates,
