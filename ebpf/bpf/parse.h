@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a frame to the destination of its UDP datagram. Looks at no more than it must: lengths and
+ * checksums are checked in user space, where a bad one is counted. */
+#ifndef WEIR_PARSE_H
+#define WEIR_PARSE_H
+
+#include <linux/bpf.h>
+
+#include "abi.h"
+
+#define VLAN_TAGS_MAX 2
+#define IPV6_EXTENSIONS_MAX 6
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100
+#define ETHERTYPE_SERVICE_VLAN 0x88a8
+
+#define PROTOCOL_HOP_BY_HOP 0
+#define PROTOCOL_UDP 17
+#define PROTOCOL_ROUTING 43
+#define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_AUTHENTICATION 51
+#define PROTOCOL_DESTINATION_OPTIONS 60
+
+#define swap16(value) __builtin_bswap16(value)
+#define always_inline inline __attribute__((always_inline))
+
+struct ethernet {
+	__u8 destination[6];
+	__u8 source[6];
+	__u16 type;
+} __attribute__((packed));
+
+struct vlan_tag {
+	__u16 control;
+	__u16 type;
+} __attribute__((packed));
+
+struct ipv4 {
+	__u8 version_length;
+	__u8 service;
+	__u16 total_length;
+	__u16 identification;
+	__u16 flags_offset;
+	__u8 time_to_live;
+	__u8 protocol;
+	__u16 checksum;
+	__u32 source;
+	__u32 destination;
+} __attribute__((packed));
+
+struct ipv6 {
+	__u8 version_class[4];
+	__u16 payload_length;
+	__u8 next;
+	__u8 hop_limit;
+	__u32 source[4];
+	__u32 destination[4];
+} __attribute__((packed));
+
+struct extension {
+	__u8 next;
+	__u8 length;
+	__u8 rest[6];
+} __attribute__((packed));
+
+struct udp {
+	__u16 source;
+	__u16 destination;
+	__u16 length;
+	__u16 checksum;
+} __attribute__((packed));
+
+struct datagram {
+	__u32 words[4]; /* the destination address, as struct weir_address */
+	__u16 port;     /* in host order */
+};
+
+struct cursor {
+	void *at;
+	void *end;
+};
+
+/* The header of `size` bytes at the cursor, which moves behind it; 0 when the frame ends first. */
+static always_inline void *take(struct cursor *cursor, __u32 size)
+{
+	void *header = cursor->at;
+
+	if (header + size > cursor->end)
+		return 0;
+	cursor->at = header + size;
+	return header;
+}
+
+/* The type behind up to two VLAN tags, in host order. Returns a verdict, or -1 to go on. */
+static always_inline int parse_ethernet(struct cursor *cursor, __u16 *type)
+{
+	struct ethernet *header = take(cursor, sizeof(*header));
+	int i;
+
+	if (!header)
+		return WEIR_PASSED_TRUNCATED;
+	*type = swap16(header->type);
+#pragma unroll
+	for (i = 0; i < VLAN_TAGS_MAX; i++) {
+		struct vlan_tag *tag;
+
+		if (*type != ETHERTYPE_VLAN && *type != ETHERTYPE_SERVICE_VLAN)
+			break;
+		tag = take(cursor, sizeof(*tag));
+		if (!tag)
+			return WEIR_PASSED_TRUNCATED;
+		*type = swap16(tag->type);
+	}
+	return -1;
+}
+
+static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *datagram)
+{
+	struct ipv4 *header = take(cursor, sizeof(*header));
+	__u32 options;
+
+	if (!header)
+		return WEIR_PASSED_TRUNCATED;
+	if (header->version_length < 0x45 || header->version_length > 0x4f)
+		return WEIR_PASSED_TRUNCATED;
+	/* More fragments, or an offset. */
+	if (header->flags_offset & swap16(0x3fff))
+		return WEIR_PASSED_FRAGMENT;
+	if (header->protocol != PROTOCOL_UDP)
+		return WEIR_PASSED_OTHER;
+	datagram->words[0] = 0;
+	datagram->words[1] = 0;
+	datagram->words[2] = swap16(0xffff) << 16;
+	datagram->words[3] = header->destination;
+	options = (header->version_length & 0x0f) * 4 - sizeof(*header);
+	if (cursor->at + options > cursor->end)
+		return WEIR_PASSED_TRUNCATED;
+	cursor->at += options;
+	return -1;
+}
+
+static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *datagram)
+{
+	struct ipv6 *header = take(cursor, sizeof(*header));
+	__u8 next;
+	int i;
+
+	if (!header)
+		return WEIR_PASSED_TRUNCATED;
+	if (header->version_class[0] >> 4 != 6)
+		return WEIR_PASSED_TRUNCATED;
+	__builtin_memcpy(datagram->words, header->destination, sizeof(datagram->words));
+	next = header->next;
+	for (i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
+		struct extension *extension;
+		__u32 rest;
+
+		if (next == PROTOCOL_UDP)
+			return -1;
+		if (next == PROTOCOL_FRAGMENT)
+			return WEIR_PASSED_FRAGMENT;
+		if (next != PROTOCOL_HOP_BY_HOP && next != PROTOCOL_ROUTING &&
+		    next != PROTOCOL_AUTHENTICATION && next != PROTOCOL_DESTINATION_OPTIONS)
+			return WEIR_PASSED_OTHER;
+		extension = take(cursor, sizeof(*extension));
+		if (!extension)
+			return WEIR_PASSED_TRUNCATED;
+		/* In units of 8 octets beyond the first; RFC 4302 counts units of 4, less 2. */
+		if (next == PROTOCOL_AUTHENTICATION)
+			rest = extension->length ? extension->length * 4 : 0;
+		else
+			rest = extension->length * 8;
+		if (cursor->at + rest > cursor->end)
+			return WEIR_PASSED_TRUNCATED;
+		cursor->at += rest;
+		next = extension->next;
+	}
+	return next == PROTOCOL_UDP ? -1 : WEIR_PASSED_OTHER;
+}
+
+/* Finds the UDP datagram's destination. Returns a verdict to pass by, or -1 when it was found. */
+static always_inline int parse(struct cursor *cursor, struct datagram *datagram)
+{
+	struct udp *header;
+	__u16 type = 0;
+	int verdict = parse_ethernet(cursor, &type);
+
+	if (verdict >= 0)
+		return verdict;
+	if (type == ETHERTYPE_IPV4)
+		verdict = parse_ipv4(cursor, datagram);
+	else if (type == ETHERTYPE_IPV6)
+		verdict = parse_ipv6(cursor, datagram);
+	else
+		verdict = WEIR_PASSED_OTHER;
+	if (verdict >= 0)
+		return verdict;
+	header = take(cursor, sizeof(*header));
+	if (!header)
+		return WEIR_PASSED_TRUNCATED;
+	datagram->port = swap16(header->destination);
+	return -1;
+}
+
+#endif
