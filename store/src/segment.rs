@@ -334,3 +334,128 @@ fn check_frame<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
     }
     Ok(directory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three rows: constant, plain and compressible columns.
+    fn sample() -> Batch {
+        let mut batch = Batch::default();
+        batch.received_ms.extend([1_795_370_460_000; 3]);
+        batch.first_ms.extend([10, 20, 30]);
+        batch.last_ms.extend([11, 22, 33]);
+        batch
+            .source_address
+            .extend([1, 2, 3].map(|last| crate::Address::from_v4([10, 0, 0, last])));
+        batch.source_port.extend([1, 2, 0x1234]);
+        batch.fill(3);
+        batch
+    }
+
+    fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.weir");
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn read_back(batch: &Batch) {
+        let (_folder, path) = written(&encode(60_000, &[batch]).bytes);
+        let segment = SegmentFile::open(&path).unwrap();
+        assert_eq!((segment.rows(), segment.slice_ms()), (batch.rows(), 60_000));
+        for &column in Column::ALL {
+            assert_eq!(segment.values(column).unwrap(), batch.column(column), "{column:?}");
+        }
+    }
+
+    #[test]
+    fn every_encoding_comes_back_as_it_was() {
+        let mut long = Batch::default();
+        for _ in 0..200 {
+            long.append(&sample());
+        }
+        read_back(&sample());
+        read_back(&long);
+        read_back(&Batch::default());
+        let (_folder, path) = written(&encode(0, &[&long]).bytes);
+        let entries = SegmentFile::open(&path).unwrap().entries;
+        let encodings: Vec<u8> = entries.iter().map(|entry| entry.encoding).collect();
+        assert!(encodings.contains(&CONSTANT) && encodings.contains(&LZ4), "{encodings:?}");
+    }
+
+    #[test]
+    fn the_times_of_the_rows_are_in_the_directory() {
+        let (_folder, path) = written(&encode(0, &[&sample()]).bytes);
+        let segment = SegmentFile::open(&path).unwrap();
+        let range = segment.range();
+        assert_eq!((range.first_min_ms, range.first_max_ms), (10, 30));
+        assert_eq!((range.last_min_ms, range.last_max_ms), (11, 33));
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let bytes = encode(0, &[&sample()]).bytes;
+        for length in 0..bytes.len() {
+            let (_folder, path) = written(&bytes[..length]);
+            let error = SegmentFile::open(&path).err().unwrap();
+            let named = matches!(error, Error::Truncated { .. } | Error::NotASegment { .. });
+            assert!(named, "cut to {length}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_anywhere_is_noticed_or_means_nothing() {
+        let batch = sample();
+        let bytes = encode(0, &[&batch]).bytes;
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x41;
+            let (_folder, path) = written(&changed);
+            let Ok(segment) = SegmentFile::open(&path) else { continue };
+            for &column in Column::ALL {
+                match segment.values(column) {
+                    Ok(values) => assert_eq!(values, batch.column(column), "byte {at}"),
+                    Err(error) => assert!(error.to_string().contains(column.name()), "{error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damage_names_the_file_and_the_column_and_leaves_the_others() {
+        let mut bytes = encode(0, &[&sample()]).bytes;
+        let (_whole, path) = written(&bytes);
+        let entries = SegmentFile::open(&path).unwrap().entries;
+        let at = |column: Column| entries.iter().find(|e| e.number == column as u8).unwrap().offset;
+        bytes[at(Column::SourcePort) as usize] ^= 1;
+        let (_folder, path) = written(&bytes);
+        let segment = SegmentFile::open(&path).unwrap();
+        let error = segment.values(Column::SourcePort).unwrap_err().to_string();
+        assert!(error.contains("one.weir") && error.contains("source_port"), "{error}");
+        segment.values(Column::SourceAddress).unwrap();
+        assert!(segment.check().is_err());
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let mut bytes = encode(0, &[&sample()]).bytes;
+        bytes[8] = 2;
+        let (_folder, path) = written(&bytes);
+        let error = SegmentFile::open(&path).err().unwrap();
+        assert!(matches!(error, Error::NewerVersion { version: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_claims_too_much_allocates_nothing() {
+        let mut bytes = encode(0, &[&sample()]).bytes;
+        let trailer = bytes.len() - TRAILER_BYTES;
+        let offset = Fields(&bytes[trailer..]).u64() as usize;
+        bytes[offset..offset + 8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[offset..trailer]);
+        bytes[trailer + 12..trailer + 16].copy_from_slice(&checksum.to_le_bytes());
+        let (_folder, path) = written(&bytes);
+        let error = SegmentFile::open(&path).err().unwrap().to_string();
+        assert!(error.contains("impossible number of rows"), "{error}");
+    }
+}

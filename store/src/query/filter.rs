@@ -394,7 +394,14 @@ impl<'a> Parser<'a> {
         let compare = self.compare();
         let word = self.word("a number")?;
         let value = self.number(word, columns.0)?;
-        Ok(side.apply(columns, |column| Expression::Test(Test::Number { column, compare, value })))
+        let test = |compare| {
+            side.apply(columns, |column| Expression::Test(Test::Number { column, compare, value }))
+        };
+        Ok(match compare {
+            // `port != 80` is `not port = 80`: neither port may be 80.
+            Compare::NotEqual => Expression::Not(Box::new(test(Compare::Equal))),
+            _ => test(compare),
+        })
     }
 
     fn measure(&mut self, measure: Measure) -> Parsed {
@@ -718,4 +725,191 @@ fn protocol_number(name: &str) -> Option<u8> {
 /// The name of a protocol as nfdump writes it, if it has one.
 pub(crate) fn protocol_name(number: u8) -> Option<&'static str> {
     PROTOCOLS.iter().find(|&&(_, known)| known == number).map(|&(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Batch;
+    use crate::query::row::FlowRow;
+
+    fn flow(source: u8, destination: u8, ports: (u16, u16), rest: [u64; 9]) -> FlowRow {
+        let [protocol, flags, tos, packets, bytes, input, output, first, last] = rest;
+        FlowRow {
+            source_address: Address::from_v4([10, 0, 0, source]),
+            destination_address: Address::from_v4([10, 0, 0, destination]),
+            source_port: ports.0,
+            destination_port: ports.1,
+            protocol: protocol as u8,
+            tcp_flags: flags as u8,
+            tos: tos as u8,
+            packets,
+            bytes,
+            input_interface: input as u32,
+            output_interface: output as u32,
+            first_ms: first,
+            last_ms: last,
+            exporter: Address::from_v4([127, 0, 0, 1]),
+            next_hop: Address::from_v4([10, 9, 9, if source == 1 { 9 } else { 8 }]),
+            ..FlowRow::default()
+        }
+    }
+
+    /// Six flows that were also sent to nfcapd 1.7.1, so that nfdump could be asked the same.
+    fn flows() -> Batch {
+        let mut batch = Batch::default();
+        for row in [
+            flow(1, 1, (80, 80), [6, 0x02, 0, 10, 1000, 1, 1, 0, 1000]),
+            flow(1, 2, (1234, 80), [6, 0x1b, 0, 5, 5_000_000, 1, 2, 500, 500]),
+            flow(3, 2, (53, 53), [17, 0, 8, 1, 60, 2, 2, 2000, 12_000]),
+            flow(4, 5, (0, 0x0803), [1, 0, 0, 2, 120, 2, 3, 3000, 3000]),
+            flow(4, 6, (4444, 443), [6, 0x3f, 0, 1200, 1_500_000, 2, 3, 3000, 63_000]),
+            flow(7, 6, (4445, 443), [6, 0x12, 184, 1200, 2_500_000_000, 2, 3, 3000, 63_000]),
+        ] {
+            batch.push(&row);
+        }
+        batch
+    }
+
+    fn selected(filter: &str) -> Vec<usize> {
+        let expression = parse(filter).unwrap_or_else(|error| panic!("{filter}: {error}"));
+        expression.select(&flows()).unwrap().iter().collect()
+    }
+
+    #[test]
+    fn a_filter_selects_what_nfdump_selects() {
+        // What nfdump 1.7.1 printed for the same six flows.
+        let table: &[(&str, &[usize])] = &[
+            ("", &[0, 1, 2, 3, 4, 5]),
+            ("any", &[0, 1, 2, 3, 4, 5]),
+            ("not any", &[]),
+            ("inet", &[0, 1, 2, 3, 4, 5]),
+            ("ipv6", &[]),
+            ("flags S", &[0, 1, 4, 5]),
+            ("flags SF", &[1, 4]),
+            ("flags X", &[4]),
+            ("flags 2", &[0]),
+            ("flags 0x12", &[5]),
+            ("flags S and not flags AFRPU", &[0, 1, 5]),
+            ("pps > 0", &[0, 4, 5]),
+            ("pps = 0", &[1, 2, 3]),
+            ("bps < 1", &[1, 3]),
+            ("bps > 1k", &[0, 4, 5]),
+            ("bpp > 1m", &[5]),
+            ("duration > 1000", &[2, 4, 5]),
+            ("duration = 1000", &[0]),
+            ("bytes > 1k", &[1, 4, 5]),
+            ("bytes >= 1k", &[0, 1, 4, 5]),
+            ("bytes = 1k", &[0]),
+            ("bytes 60", &[2]),
+            ("in packets > 100", &[4, 5]),
+            ("packets gt 100", &[4, 5]),
+            ("net 10.0.0.4/30", &[3, 4, 5]),
+            ("net 10.0.0.4 255.255.255.252", &[3, 4, 5]),
+            ("net 10.0.0/24", &[0, 1, 2, 3, 4, 5]),
+            ("net ::/0", &[]),
+            ("src net 10.0.0.4/30 or dst net 10.0.0.1/32", &[0, 3, 4, 5]),
+            ("src ip in [10.0.0.4/31]", &[3, 4]),
+            ("src ip in [10.0.0.1, 10.0.0.7]", &[0, 1, 5]),
+            ("port in [80 53]", &[0, 1, 2]),
+            ("port > 1000", &[1, 3, 4, 5]),
+            ("src port > 1000 and not dst port 443", &[1]),
+            ("src or dst port 80", &[0, 1]),
+            ("src and dst port 80", &[0]),
+            ("port=80", &[0, 1]),
+            ("src port EQ 80", &[0]),
+            ("proto 6", &[0, 1, 4, 5]),
+            ("PROTO TCP AND DST PORT 80", &[0, 1]),
+            ("! proto tcp", &[2, 3]),
+            ("host 10.0.0.1 || proto icmp", &[0, 1, 3]),
+            ("in if 2", &[2, 3, 4, 5]),
+            ("if 3", &[3, 4, 5]),
+            ("tos 8", &[2]),
+            ("src tos 8", &[2]),
+            ("icmp-type 8", &[3]),
+            ("icmp-code 3", &[3]),
+            ("next ip 10.9.9.9", &[0, 1]),
+            ("router ip 127.0.0.1", &[0, 1, 2, 3, 4, 5]),
+            ("flowdir ingress", &[0, 1, 2, 3, 4, 5]),
+            ("not proto tcp or dst port 80", &[0, 1, 2, 3]),
+            ("src ip 10.0.0.3 or src ip 10.0.0.1 and dst port 80", &[0, 1, 2]),
+            ("not src ip 10.0.0.3 and dst port 53", &[]),
+        ];
+        for (filter, rows) in table {
+            assert_eq!(selected(filter), *rows, "{filter}");
+        }
+    }
+
+    #[test]
+    fn words_of_its_own_select_as_they_read() {
+        assert_eq!(selected("flags SYN"), [0, 1, 4, 5]);
+        assert_eq!(selected("port != 80"), [2, 3, 4, 5]);
+        assert_eq!(selected("exporter ip 127.0.0.1 and proto in [udp icmp]"), [2, 3]);
+        assert_eq!(selected("if in [3]"), [3, 4, 5]);
+    }
+
+    /// The word that an error points at.
+    fn pointed(filter: &str) -> (String, String) {
+        let error = parse(filter).unwrap_err();
+        let word = &filter[error.position..error.position + error.length];
+        (word.to_owned(), error.message)
+    }
+
+    #[test]
+    fn an_error_points_at_the_word_and_says_what_was_expected() {
+        for (filter, word, hint) in [
+            ("proto tcp and foo 1", "foo", "expected one of: any"),
+            ("proto tcp and", "", "the filter ends here"),
+            ("proto nosuch", "nosuch", "protocol's name"),
+            ("port 70000", "70000", "outside of 0 to 65535"),
+            ("tos 300", "300", "outside of 0 to 255"),
+            ("ip 10.0.0", "10.0.0", "not an IP address"),
+            ("ip 10.0.0.1/24", "10.0.0.1/24", "use 'net'"),
+            ("net 10.0.0.0/33", "10.0.0.0/33", "at most 32 bits"),
+            ("net 10.0.0.0 255.0.255.0", "255.0.255.0", "netmask"),
+            ("ip in [10.0.0.1", "", "or ']'"),
+            ("(proto tcp", "", "')'"),
+            ("proto tcp)", ")", "closes nothing"),
+            ("proto tcp dst port 80", "dst", "'and', 'or'"),
+            ("bytes > 1.5k", "1.5k", "a number"),
+            ("mpls label1 5", "mpls", "weir stores nothing"),
+            ("flags Q", "Q", "letters"),
+            ("src bytes 5", "bytes", "one of: ip, host"),
+            ("bytes > 99999999999g", "99999999999g", "a number"),
+        ] {
+            let (pointed_at, message) = pointed(filter);
+            assert_eq!(pointed_at, word, "{filter}: {message}");
+            assert!(message.contains(hint), "{filter}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_word_is_underlined_in_its_line() {
+        let filter = "any # all\nand foo 1";
+        let error = parse(filter).unwrap_err();
+        assert_eq!(error.underline(filter), "and foo 1\n    ^^^");
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        for (open, close) in [("(", ")"), ("not ", "")] {
+            let filter = |depth| format!("{}any{}", open.repeat(depth), close.repeat(depth));
+            parse(&filter(MAX_DEPTH)).unwrap();
+            assert!(parse(&filter(MAX_DEPTH + 1)).unwrap_err().message.contains("deeper"));
+            assert!(parse(&filter(100_000)).is_err());
+        }
+    }
+
+    #[test]
+    fn ten_thousand_addresses_are_one_look_up_a_side() {
+        let parts: Vec<String> =
+            (0..10_000).map(|n| format!("ip 10.1.{}.{}", n / 256, n % 256)).collect();
+        let Expression::Or(tests) = parse(&parts.join(" or ")).unwrap() else { panic!("an or") };
+        assert_eq!(tests.len(), 2);
+    }
+
+    #[test]
+    fn a_filter_too_long_is_refused() {
+        assert!(parse(&" ".repeat(MAX_FILTER_BYTES + 1)).unwrap_err().message.contains("bytes"));
+    }
 }

@@ -125,42 +125,72 @@ fn statistic_table(answer: &Answer, order: Order, text: &mut String) {
             order.name()
         ),
     );
-    let widths: Vec<usize> = keys.clone().map(|at| key_width(answer, at)).collect();
-    let mut heading = format!("{:<23} {:>12}", "Date first seen (UTC)", "Duration");
-    for (column, width) in answer.columns[keys.clone()].iter().zip(&widths) {
-        let _ = write!(heading, " {:>width$}", column.title);
+    let mut columns = Columns::default();
+    let cells = |at: usize, show: &dyn Fn(&[Value]) -> String| {
+        (answer.columns[at].title.clone(), answer.rows.iter().map(|row| show(row)).collect())
+    };
+    // Several keys leave no room for milliseconds, shares and all the rates: those are in JSON.
+    let roomy = keys.len() <= 1;
+    let time_length = if roomy { 23 } else { 19 };
+    let title = if roomy { "Date first seen (UTC)" } else { "First seen (UTC)" }.to_owned();
+    columns.push((title, cells(0, &|row| time(number(row, 0))[..time_length].to_owned()).1));
+    columns.push(cells(1, &|row| duration(number(row, 1))));
+    for at in keys.clone() {
+        columns.push(cells(at, &|row| {
+            row.get(at).map_or_else(String::new, |value| shown(value, answer.columns[at].unit))
+        }));
     }
-    let _ = write!(
-        heading,
-        " {:>13} {:>13} {:>13} {:>7} {:>7} {:>5}",
-        "Flows(%)", "Packets(%)", "Bytes(%)", "pps", "bps", "bpp"
-    );
-    line(text, format_args!("{heading}"));
-    for row in &answer.rows {
-        let number = |at: usize| row.get(at).copied().map_or(0, as_number);
-        let mut cells = format!("{:<23} {:>12}", time(number(0)), duration(number(1)));
-        for (at, width) in keys.clone().zip(&widths) {
-            let unit = answer.columns[at].unit;
-            let _ = write!(
-                cells,
-                " {:>width$}",
-                row.get(at).map_or_else(String::new, |value| shown(value, unit))
-            );
-        }
-        for at in [keys.end, keys.end + 2, keys.end + 4] {
-            let share = row.get(at + 1).map_or(0.0, as_fraction);
-            let _ = write!(cells, " {:>7}({share:>4.1})", scaled(number(at)));
-        }
-        let rates = keys.end + 6;
-        let _ = write!(
-            cells,
-            " {:>7} {:>7} {:>5}",
-            scaled(number(rates)),
-            scaled(number(rates + 1)),
-            scaled_short(number(rates + 2))
-        );
-        line(text, format_args!("{cells}"));
+    for at in [keys.end, keys.end + 2, keys.end + 4] {
+        let (title, plain) = cells(at, &|row| scaled(number(row, at)));
+        let share = |row: &[Value]| row.get(at + 1).map_or(0.0, as_fraction);
+        let shared = cells(at, &|row| format!("{}({:>4.1})", scaled(number(row, at)), share(row)));
+        columns.push(if roomy { (title + "(%)", shared.1) } else { (title, plain) });
     }
+    let (pps, bps, bpp) = (keys.end + 6, keys.end + 7, keys.end + 8);
+    let rates = match order {
+        _ if roomy => vec![pps, bps, bpp],
+        Order::Pps => vec![pps],
+        Order::Bpp => vec![bpp],
+        _ => vec![bps],
+    };
+    for at in rates {
+        let show = if at == bpp { scaled_short } else { scaled };
+        columns.push(cells(at, &|row| show(number(row, at))));
+    }
+    columns.write(answer.rows.len(), text);
+}
+
+/// Columns of text under their headings.
+#[derive(Default)]
+struct Columns(Vec<(String, Vec<String>)>);
+
+impl Columns {
+    fn push(&mut self, column: (String, Vec<String>)) {
+        self.0.push(column);
+    }
+
+    /// Writes the heading and `rows` lines, each column to the right and as wide as its widest.
+    fn write(&self, rows: usize, text: &mut String) {
+        let widths: Vec<usize> = self
+            .0
+            .iter()
+            .map(|(title, cells)| cells.iter().map(String::len).fold(title.len(), usize::max))
+            .collect();
+        for row in 0..=rows {
+            let cell = |column: &(String, Vec<String>)| match row {
+                0 => column.0.clone(),
+                _ => column.1[row - 1].clone(),
+            };
+            let cells = self.0.iter().zip(&widths);
+            let cells: Vec<String> =
+                cells.map(|(column, width)| format!("{:>width$}", cell(column))).collect();
+            line(text, format_args!("{}", cells.join(" ")));
+        }
+    }
+}
+
+fn number(row: &[Value], at: usize) -> u64 {
+    row.get(at).copied().map_or(0, as_number)
 }
 
 fn titles(columns: &[AnswerColumn]) -> String {
@@ -168,16 +198,6 @@ fn titles(columns: &[AnswerColumn]) -> String {
         return "nothing".to_owned();
     }
     columns.iter().map(|column| column.title.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn key_width(answer: &Answer, at: usize) -> usize {
-    let column = &answer.columns[at];
-    let cells = answer.rows.iter().filter_map(|row| row.get(at));
-    cells
-        .map(|value| shown(value, column.unit).len())
-        .chain([column.title.len()])
-        .max()
-        .unwrap_or(0)
 }
 
 /// The summary lines at the end of every table.
@@ -323,4 +343,137 @@ fn scale(number: u64, from: u64) -> Option<(f64, char)> {
     let value = number as f64;
     let fits = units.into_iter().find(|(size, _)| value >= *size)?;
     (number >= from).then_some((value / fits.0, fits.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::question::{Key, Question, View};
+    use crate::query::row::FlowRow;
+    use crate::query::{Limits, Plan, answer};
+    use crate::{Batch, Store, StoreConfig};
+
+    const START_MS: u64 = 1_700_000_000_000;
+
+    fn flow(first_ms: u64, duration: u64, ends: [(u8, u16); 2], counters: (u64, u64)) -> FlowRow {
+        FlowRow {
+            first_ms: START_MS + first_ms,
+            last_ms: START_MS + first_ms + duration,
+            source_address: Address::from_v4([10, 0, 0, ends[0].0]),
+            source_port: ends[0].1,
+            destination_address: Address::from_v4([10, 0, 0, ends[1].0]),
+            destination_port: ends[1].1,
+            protocol: 6,
+            tcp_flags: 0x12,
+            packets: counters.0,
+            bytes: counters.1,
+            ..FlowRow::default()
+        }
+    }
+
+    fn ask(view: View) -> Answer {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(StoreConfig::new(folder.path())).unwrap();
+        let mut batch = Batch::default();
+        batch.push(&flow(0, 1000, [(1, 80), (1, 80)], (10, 1000)));
+        batch.push(&flow(3000, 60_000, [(7, 4445), (6, 443)], (1200, 2_500_000_000)));
+        batch.push(&FlowRow { protocol: 1, ..flow(3000, 0, [(4, 0), (5, 0x0803)], (2, 120)) });
+        store.append(batch).unwrap();
+        let question = Question { filter: String::new(), from_ms: None, until_ms: None, view };
+        let plan = Plan::compile(&question).unwrap();
+        let snapshot = store.reader().snapshot();
+        answer(&snapshot, &plan, &Limits::default()).unwrap().finish(&question)
+    }
+
+    #[test]
+    fn a_listing_reads_as_nfdumps() {
+        let expected = "\
+Date first seen (UTC)       Duration Proto       Src IP Addr:Port    Dst IP Addr:Port       Packets    Bytes Flows
+2023-11-14 22:13:20.000 00:00:01.000 TCP              10.0.0.1:80 -> 10.0.0.1:80                 10     1000     1
+2023-11-14 22:13:23.000 00:00:00.000 ICMP              10.0.0.4:0 -> 10.0.0.5:8.3                 2      120     1
+2023-11-14 22:13:23.000 00:01:00.000 TCP            10.0.0.7:4445 -> 10.0.0.6:443              1200    2.5 G     1
+Summary: total flows: 3, total bytes: 2.5 G, total packets: 1212, avg bps: 317.5 M, avg pps: 19, avg bpp: 2.1 M
+Time window: 2023-11-14 22:13:20.000 - 2023-11-14 22:14:23.000 UTC
+Shown: 3 of 3; k, M, G, T are powers of 1000
+";
+        let text = table(&ask(View::Flows { limit: 0 }));
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn a_statistic_reads_as_nfdumps_and_fits_its_width() {
+        let view = View::Statistic { keys: vec![Key::Address], order: Order::Bytes, limit: 2 };
+        let expected = "\
+Top 2 by IP Addr, ordered by bytes:
+  Date first seen (UTC)     Duration  IP Addr Flows(%) Packets(%)     Bytes(%) pps     bps bpp
+2023-11-14 22:13:23.000 00:01:00.000 10.0.0.6  1(33.3) 1200(99.0) 2.5 G(100.0)  20 333.3 M  2M
+2023-11-14 22:13:23.000 00:01:00.000 10.0.0.7  1(33.3) 1200(99.0) 2.5 G(100.0)  20 333.3 M  2M
+Summary: total flows: 3, total bytes: 2.5 G, total packets: 1212, avg bps: 317.5 M, avg pps: 19, avg bpp: 2.1 M
+Time window: 2023-11-14 22:13:20.000 - 2023-11-14 22:14:23.000 UTC
+Shown: 2 of 5; k, M, G, T are powers of 1000
+";
+        let text = table(&ask(view));
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn no_line_of_an_ordinary_table_exceeds_120_columns() {
+        let keys = Key::parse_list("record").unwrap();
+        for view in [
+            View::Flows { limit: 0 },
+            View::Statistic { keys: vec![Key::Address], order: Order::Flows, limit: 0 },
+            View::Statistic { keys, order: Order::Flows, limit: 0 },
+        ] {
+            let text = table(&ask(view));
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= 120, "{longest}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn json_has_raw_numbers_under_names_with_units() {
+        let view = View::Statistic {
+            keys: vec![Key::Column(Column::DestinationPort)],
+            order: Order::Bytes,
+            limit: 1,
+        };
+        let json = json(&ask(view));
+        assert_eq!(json["rows"][0]["destination_port"], 443);
+        assert_eq!(json["rows"][0]["bytes"], 2_500_000_000_u64);
+        assert_eq!(json["rows"][0]["bits_per_second"], 333_333_333);
+        assert_eq!(json["totals"]["first_ms"], START_MS);
+        assert_eq!(json["available"], 3);
+    }
+
+    #[test]
+    fn csv_has_a_heading_and_a_line_a_row() {
+        let view = View::Statistic {
+            keys: vec![Key::Column(Column::Protocol)],
+            order: Order::Packets,
+            limit: 0,
+        };
+        let text = csv(&ask(view));
+        let mut lines = text.split("\r\n");
+        assert_eq!(
+            lines.next(),
+            Some(
+                "first_ms,duration_ms,protocol,flows,flows_percent,packets,packets_percent,\
+                 bytes,bytes_percent,packets_per_second,bits_per_second,bytes_per_packet"
+            )
+        );
+        let first =
+            "1700000000000,63000,6,2,66.667,1210,99.835,2500001000,100.000,19,317460444,2066116";
+        assert_eq!(lines.next(), Some(first));
+        assert_eq!(lines.count(), 2);
+    }
+
+    #[test]
+    fn an_empty_answer_is_a_table_too() {
+        let view = View::Statistic { keys: vec![Key::As], order: Order::Flows, limit: 5 };
+        let question = Question { filter: String::new(), from_ms: None, until_ms: None, view };
+        let plan = Plan::compile(&question).unwrap();
+        let answer = crate::query::Partial::empty(&plan).finish(&question);
+        assert!(table(&answer).contains("total flows: 0"));
+        assert_eq!(json(&answer)["totals"]["first_ms"], serde_json::Value::Null);
+    }
 }

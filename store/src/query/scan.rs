@@ -231,3 +231,115 @@ fn write_key(
         rest = after;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::question::{Key, Order, Question};
+    use crate::query::{Answer, Value};
+    use crate::{Address, Batch, Store, StoreConfig};
+
+    fn flow(first_ms: u64, last_ms: u64, source: u8, destination: u8, bytes: u64) -> FlowRow {
+        FlowRow {
+            received_ms: last_ms,
+            first_ms,
+            last_ms,
+            source_address: Address::from_v4([10, 0, 0, source]),
+            destination_address: Address::from_v4([10, 0, 0, destination]),
+            packets: 1,
+            bytes,
+            ..FlowRow::default()
+        }
+    }
+
+    fn store(folder: &std::path::Path, slices: &[&[FlowRow]]) -> Store {
+        let (mut store, _) = Store::open(StoreConfig::new(folder)).unwrap();
+        for rows in slices {
+            let mut batch = Batch::default();
+            rows.iter().for_each(|row| batch.push(row));
+            store.append(batch).unwrap();
+            store.seal_all().unwrap();
+        }
+        store
+    }
+
+    fn question(view: View, window: (Option<u64>, Option<u64>)) -> Question {
+        Question { filter: String::new(), from_ms: window.0, until_ms: window.1, view }
+    }
+
+    fn ask(store: &Store, question: &Question, limits: &Limits) -> Result<Partial, Error> {
+        let plan = Plan::compile(question).unwrap();
+        answer(&store.reader().snapshot(), &plan, limits)
+    }
+
+    fn by_address(limit: usize) -> View {
+        View::Statistic { keys: vec![Key::Address], order: Order::Flows, limit }
+    }
+
+    fn firsts(answer: &Answer) -> Vec<Value> {
+        answer.rows.iter().map(|row| row[0]).collect()
+    }
+
+    #[test]
+    fn a_flow_to_its_own_address_counts_twice_as_in_nfdump() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), &[&[flow(0, 1, 1, 1, 1000), flow(0, 1, 1, 2, 500)]]);
+        let question = question(by_address(0), (None, None));
+        let answer = ask(&store, &question, &Limits::default()).unwrap().finish(&question);
+        let flows = answer.column("flows").unwrap();
+        let bytes = answer.column("bytes").unwrap();
+        assert_eq!(answer.rows[0][flows], Value::Number(3));
+        assert_eq!(answer.rows[0][bytes], Value::Number(2500));
+        assert_eq!((answer.totals.flows, answer.totals.bytes), (2, 1500));
+    }
+
+    #[test]
+    fn a_window_holds_the_flows_that_lie_wholly_in_it_and_skips_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let early = [flow(0, 10, 1, 2, 1), flow(5, 25, 1, 2, 2)];
+        let store = store(folder.path(), &[&early, &[flow(50, 60, 1, 2, 4)]]);
+        let question = question(View::Flows { limit: 9 }, (Some(0), Some(20)));
+        let partial = ask(&store, &question, &Limits::default()).unwrap();
+        assert_eq!((partial.totals.flows, partial.totals.bytes), (1, 1));
+        assert_eq!((partial.coverage.segments_scanned, partial.coverage.segments_skipped), (1, 1));
+    }
+
+    #[test]
+    fn a_listing_holds_the_earliest_flows_and_sums_over_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let late = [flow(30, 31, 1, 2, 1), flow(10, 11, 1, 2, 1)];
+        let store = store(folder.path(), &[&late, &[flow(20, 21, 1, 2, 1)]]);
+        let question = question(View::Flows { limit: 2 }, (None, None));
+        let answer = ask(&store, &question, &Limits::default()).unwrap().finish(&question);
+        assert_eq!(firsts(&answer), [Value::Number(10), Value::Number(20)]);
+        assert_eq!((answer.totals.flows, answer.available), (3, 3));
+    }
+
+    #[test]
+    fn too_many_groups_or_rows_are_refused_with_the_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), &[&[flow(0, 1, 1, 2, 1), flow(0, 1, 3, 4, 1)]]);
+        let limits = Limits { groups: 3, rows: 1 };
+        let groups = ask(&store, &question(by_address(1), (None, None)), &limits).unwrap_err();
+        assert!(matches!(groups, Error::TooManyGroups { bound: 3 }), "{groups}");
+        let all = question(View::Flows { limit: 0 }, (None, None));
+        let rows = ask(&store, &all, &limits).unwrap_err();
+        assert!(matches!(rows, Error::TooManyRows { bound: 1 }), "{rows}");
+        ask(&store, &question(View::Flows { limit: 1 }, (None, None)), &limits).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_segment_is_named_and_the_others_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), &[&[flow(0, 1, 1, 2, 1)], &[flow(0, 1, 1, 2, 4)]]);
+        let path = store.reader().snapshot().segments()[0].path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 0xff;
+        std::fs::write(&path, bytes).unwrap();
+        let question = question(View::Flows { limit: 9 }, (None, None));
+        let partial = ask(&store, &question, &Limits::default()).unwrap();
+        assert_eq!((partial.totals.flows, partial.totals.bytes), (1, 4));
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(partial.coverage.damaged[0].contains(&name), "{:?}", partial.coverage.damaged);
+    }
+}
