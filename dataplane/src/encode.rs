@@ -170,9 +170,9 @@ pub(crate) struct Encoder<F> {
 }
 
 impl<F> Encoder<F> {
-    /// `messages` bounds how many messages are open at once.
+    /// `messages`, at least one, bounds how many messages are open at once.
     pub(crate) fn new(paths: Vec<Path>, flush_ms: u64, messages: usize) -> Self {
-        let messages = u32::try_from(messages).unwrap_or(NONE - 1).min(NONE - 1);
+        let messages = u32::try_from(messages).unwrap_or(NONE - 1).clamp(1, NONE - 1);
         Encoder {
             paths,
             flush_ms,
