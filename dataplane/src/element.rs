@@ -32,11 +32,9 @@ pub(crate) enum Meaning {
     AddressV4(Column),
     /// An IPv6 address, or an IPv6 prefix's.
     AddressV6(Column),
-    /// ICMP type * 256 + code.
-    IcmpTypeAndCode,
-    /// ICMP type alone.
+    /// ICMP type alone; stands for the destination port's high byte.
     IcmpType,
-    /// ICMP code alone.
+    /// ICMP code alone; stands for the destination port's low byte.
     IcmpCode,
     /// When the flow began.
     Start(Clock),
@@ -55,8 +53,8 @@ pub(crate) enum Meaning {
 /// What an element means, and its rank among those with the same meaning: the lowest is taken.
 ///
 /// Of addresses, masks, ports and interfaces the next rank is taken where a record's value is zero
-/// (dual-stack templates bear both versions); of counters and times only where the template lacks
-/// the first.
+/// (dual-stack templates bear both versions, and ICMP's type and code stand in for a port); of
+/// counters and times only where the template lacks the first.
 pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
     use Clock::*;
     use Column::*;
@@ -87,8 +85,8 @@ pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
         11 => (Number(DestinationPort), 0),
         181 => (Number(DestinationPort), 1),
         183 => (Number(DestinationPort), 2),
-        32 => (IcmpTypeAndCode, 0),
-        139 => (IcmpTypeAndCode, 1),
+        32 => (Number(DestinationPort), 3),
+        139 => (Number(DestinationPort), 4),
         176 => (IcmpType, 0),
         178 => (IcmpType, 1),
         177 => (IcmpCode, 0),

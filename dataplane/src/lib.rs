@@ -5,6 +5,7 @@
 //! `encode` deal its records to the slaves, and a slave's `collect` turns them into columns.
 
 pub mod clock;
+pub mod collect;
 pub mod counter;
 mod deal;
 pub mod element;

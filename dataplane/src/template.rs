@@ -45,6 +45,15 @@ pub(crate) struct ColumnPlan {
     pub(crate) sources: Box<[Source]>,
 }
 
+/// Where ICMP's type and code come from, when they have fields of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Icmp {
+    /// The type's place.
+    pub(crate) kind: u16,
+    /// The code's place.
+    pub(crate) code: Option<u16>,
+}
+
 /// Where a moment comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
@@ -85,6 +94,8 @@ pub(crate) struct FieldPlan {
     pub(crate) places: Box<[Place]>,
     /// The columns that the record has values for, but for its times.
     pub(crate) columns: Box<[ColumnPlan]>,
+    /// What the destination port is where it is still zero.
+    pub(crate) icmp: Box<[Icmp]>,
     /// The record's times.
     pub(crate) times: TimePlan,
 }
@@ -114,8 +125,8 @@ impl Planner {
     fn finish(mut self) -> FieldPlan {
         self.found.sort_by_key(|&(_, rank, _)| rank);
         let columns = Column::ALL.iter().filter_map(|&column| self.column(column)).collect();
-        let times = self.times();
-        FieldPlan { places: self.places.into(), columns, times }
+        let (icmp, times) = (self.icmp(), self.times());
+        FieldPlan { places: self.places.into(), columns, icmp, times }
     }
 
     fn column(&self, column: Column) -> Option<ColumnPlan> {
@@ -128,21 +139,25 @@ impl Planner {
             })
             .map(|&(meaning, _, place)| Source { place, meaning })
             .collect();
-        match column {
-            // A counter of zero is a count, not an absent value.
-            Column::Bytes | Column::Packets => sources.truncate(1),
-            Column::DestinationPort => sources.extend(self.icmp()),
-            _ => {}
+        // A counter of zero is a count, not an absent value.
+        if matches!(column, Column::Bytes | Column::Packets) {
+            sources.truncate(1);
         }
         (!sources.is_empty()).then(|| ColumnPlan { column, sources: sources.into() })
     }
 
-    fn icmp(&self) -> Vec<Source> {
-        let is_icmp = |meaning: &Meaning| {
-            matches!(meaning, Meaning::IcmpTypeAndCode | Meaning::IcmpType | Meaning::IcmpCode)
+    /// Type and code in fields of their own, IPv4's first.
+    fn icmp(&self) -> Box<[Icmp]> {
+        let find = |wanted, rank| {
+            self.found.iter().find(|&&(m, r, _)| (m, r) == (wanted, rank)).map(|&(.., place)| place)
         };
-        let of = self.found.iter().filter(|(meaning, ..)| is_icmp(meaning));
-        of.map(|&(meaning, _, place)| Source { place, meaning }).collect()
+        [0, 1]
+            .into_iter()
+            .filter_map(|rank| {
+                let kind = find(Meaning::IcmpType, rank)?;
+                Some(Icmp { kind, code: find(Meaning::IcmpCode, rank) })
+            })
+            .collect()
     }
 
     fn times(&self) -> TimePlan {
