@@ -1,4 +1,5 @@
 //! Properties of queries: what a store answers does not depend on how its rows are kept.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

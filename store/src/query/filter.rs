@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::query::expression::{Compare, Expression, Measure, Test, disjoint};
 use crate::query::lexer::{self, Token, TokenKind};
+use crate::query::protocol;
 use crate::{Address, Column};
 
 /// The longest filter, in bytes: room for some ten thousand addresses.
@@ -501,7 +502,7 @@ impl<'a> Parser<'a> {
     fn number(&self, word: Token<'a>, column: Column) -> Result<u64, FilterError> {
         let name = word.text.to_ascii_lowercase();
         let named = match column {
-            Column::Protocol => protocol_number(&name).map(u64::from),
+            Column::Protocol => protocol::number(&name).map(u64::from),
             Column::Direction if name == "ingress" => Some(0),
             Column::Direction if name == "egress" => Some(1),
             _ => None,
@@ -687,44 +688,6 @@ fn flag_bits(text: &str) -> Option<u8> {
         _ => "FSRPAUEC".find(letter).map(|bit| 1u8 << bit),
     };
     name.chars().try_fold(0, |bits, next| letter(next).map(|bit| bits | bit))
-}
-
-/// Names of IP protocols (IANA, "Assigned Internet Protocol Numbers") that people write.
-const PROTOCOLS: &[(&str, u8)] = &[
-    ("icmp", 1),
-    ("igmp", 2),
-    ("ipip", 4),
-    ("ipv4", 4),
-    ("tcp", 6),
-    ("egp", 8),
-    ("igp", 9),
-    ("udp", 17),
-    ("dccp", 33),
-    ("ipv6", 41),
-    ("rsvp", 46),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmp6", 58),
-    ("ipv6-icmp", 58),
-    ("icmpv6", 58),
-    ("eigrp", 88),
-    ("ospf", 89),
-    ("pim", 103),
-    ("ipcomp", 108),
-    ("vrrp", 112),
-    ("l2tp", 115),
-    ("sctp", 132),
-    ("udplite", 136),
-];
-
-fn protocol_number(name: &str) -> Option<u8> {
-    PROTOCOLS.iter().find(|(known, _)| *known == name).map(|&(_, number)| number)
-}
-
-/// The name of a protocol as nfdump writes it, if it has one.
-pub(crate) fn protocol_name(number: u8) -> Option<&'static str> {
-    PROTOCOLS.iter().find(|&&(_, known)| known == number).map(|&(name, _)| name)
 }
 
 #[cfg(test)]

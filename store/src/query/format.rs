@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use crate::query::answer::{Answer, AnswerColumn, Kind, Unit, Value};
-use crate::query::filter::protocol_name;
+use crate::query::protocol;
 use crate::query::question::Order;
 use crate::query::totals::Totals;
 use crate::{Address, Column};
@@ -272,7 +272,7 @@ fn shown(value: &Value, unit: Unit) -> String {
         (Value::Number(number), Unit::DurationMs) => duration(*number),
         (Value::Number(number), _) => number.to_string(),
         (Value::Protocol(number), _) => {
-            protocol_name(*number).map_or_else(|| number.to_string(), str::to_ascii_uppercase)
+            protocol::name(*number).map_or_else(|| number.to_string(), str::to_ascii_uppercase)
         }
         (Value::Flags(flags), _) => flags_text(*flags),
         (Value::Address(address), _) => address.to_string(),
