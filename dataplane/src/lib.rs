@@ -16,6 +16,7 @@ pub mod session;
 pub mod steer;
 pub mod template;
 pub mod wire;
+pub mod worker;
 
 pub use clock::Timestamp;
 pub use counter::{Counters, Discard};

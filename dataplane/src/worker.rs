@@ -233,7 +233,7 @@ impl HandOver {
         now: Timestamp,
     ) {
         collector.datagram(datagram, now);
-        if collector.is_batch_full() {
+        if collector.is_full() {
             self.hand_over(collector, counters);
         } else if self.since.is_none() && collector.batch_rows() > 0 {
             self.since = Some(now);
