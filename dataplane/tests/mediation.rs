@@ -458,3 +458,57 @@ fn no_packet_exceeds_the_path() {
     let full = sent.iter().filter(|sent| sent.payload.len() > 1_200).count();
     assert!(full > 0, "messages are packed full");
 }
+
+#[test]
+fn what_the_system_refuses_to_send_is_counted() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 2);
+    proxy.watch.refuse_next(1);
+    proxy.take(exporter(1), &message(Version::V9, 0, 0, true, 0..10));
+    proxy.deliver();
+    assert_eq!(proxy.counters.discarded(Discard::RecordSend), 5);
+    assert_eq!(proxy.counters.records_delivered.get(), 5);
+    assert_eq!(proxy.counters.messages_failed.get(), 1);
+    proxy.assert_conserved();
+
+    let mut proxy = Proxy::new(Distribution::FlowSource, 2);
+    proxy.watch.refuse_next(1);
+    proxy.take(exporter(1), &message(Version::V9, 0, 0, true, 0..10));
+    proxy.deliver();
+    assert_eq!(proxy.counters.discarded(Discard::DatagramSend), 1);
+    assert_eq!(proxy.counters.datagrams_accepted.get(), 0);
+    proxy.assert_conserved();
+}
+
+/// A message with one record of template 300: bytes in (element 1) and a string (element 82).
+fn long_message(sequence: u32, length: u16) -> Vec<u8> {
+    let announced: Vec<u8> =
+        [300u16, 2, 1, 4, 82, 65_535].into_iter().flat_map(u16::to_be_bytes).collect();
+    let mut sets = set_of(2, &announced);
+    let mut body = 77u32.to_be_bytes().to_vec();
+    body.push(255);
+    be16(&mut body, length);
+    body.resize(body.len() + usize::from(length), b'y');
+    sets.extend(set_of(300, &body));
+    let mut out = Vec::new();
+    be16(&mut out, 10);
+    be16(&mut out, 16 + sets.len() as u16);
+    be32(&mut out, 1_600_000_000);
+    be32(&mut out, sequence);
+    be32(&mut out, 1);
+    out.extend(sets);
+    out
+}
+
+#[test]
+fn a_record_longer_than_the_path_travels_in_fragments_after_its_template() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
+    proxy.take(exporter(1), &long_message(0, 3_000));
+    proxy.mediator.flush_all(&mut proxy.io);
+    proxy.mediator.settle(&mut proxy.io);
+    let mut slave = SlaveEnd::new();
+    let sent = proxy.watch.take();
+    assert_eq!(sent.iter().map(|s| s.mtu).collect::<Vec<_>>(), [None, Some(1500)]);
+    sent.iter().for_each(|s| slave.take(s.source, &s.payload));
+    assert_eq!(slave.rows.bytes, [77]);
+    assert_eq!(slave.counters.sequence_lost.get(), 0);
+}
