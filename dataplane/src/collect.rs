@@ -426,23 +426,23 @@ impl<'a> Records<'a> {
 
 /// A value that a column holds.
 trait Cell: Copy {
-    /// Whether the next source's value is to be taken.
-    fn is_absent(self) -> bool;
+    /// This value and that of the column's next source, as one.
+    fn merge(self, next: Self) -> Self;
 
     /// Hands on the value of each record.
     fn read(records: Records<'_>, meaning: Meaning, place: Place, each: impl FnMut(Self));
 }
 
 macro_rules! impl_cell_for_numbers {
-    ($($kind:ty),*) => {$(
+    ($($kind:ty: $merge:expr),*) => {$(
         impl Cell for $kind {
             #[inline]
-            fn is_absent(self) -> bool {
-                self == 0
+            fn merge(self, next: Self) -> Self {
+                $merge(self, next)
             }
 
-            /// A number too wide for the column keeps its low bytes, as of TCP flags (RFC 5102's
-            /// one byte grew to two).
+            /// A number too wide for the column keeps its low bytes: TCP flags of two bytes keep
+            /// the flags that have names.
             #[inline]
             fn read(records: Records<'_>, _: Meaning, place: Place, mut each: impl FnMut(Self)) {
                 records.numbers(place, |value| each(value as $kind));
@@ -451,13 +451,20 @@ macro_rules! impl_cell_for_numbers {
     )*};
 }
 
-impl_cell_for_numbers!(u8, u16, u32, u64);
+impl_cell_for_numbers!(
+    u8: |own, next| if own == 0 { next } else { own },
+    u16: |own, next| if own == 0 { next } else { own },
+    u32: |own, next| if own == 0 { next } else { own },
+    // The columns of this width are counters.
+    u64: u64::saturating_add
+);
 
 impl Cell for Address {
     /// A dual-stack record bears both versions' addresses, the other's as zeroes.
     #[inline]
-    fn is_absent(self) -> bool {
-        self == Address::ABSENT || self == Address::from_v4([0; 4])
+    fn merge(self, next: Self) -> Self {
+        let is_absent = |a| a == Address::ABSENT || a == Address::from_v4([0; 4]);
+        if is_absent(self) && !is_absent(next) { next } else { self }
     }
 
     #[inline]
@@ -502,7 +509,7 @@ fn append(
     append_times(batch, records, &plan.times, places, header);
 }
 
-/// Appends the first source's values, and puts the later sources' where there is none yet.
+/// Appends the first source's values and merges the later ones' into them.
 #[inline]
 fn append_column<T: Cell>(
     out: &mut Vec<T>,
@@ -515,9 +522,9 @@ fn append_column<T: Cell>(
     T::read(records, meaning, place, |value| out.push(value));
     for (meaning, place) in sources {
         let mut cells = out[begin..].iter_mut();
-        T::read(records, meaning, place, |value| {
-            if let Some(cell) = cells.next().filter(|cell| cell.is_absent() && !value.is_absent()) {
-                *cell = value;
+        T::read(records, meaning, place, |next| {
+            if let Some(cell) = cells.next() {
+                *cell = cell.merge(next);
             }
         });
     }

@@ -8,6 +8,9 @@ use weir_store::Column;
 
 use crate::wire::set::FieldSpecifier;
 
+/// The enterprise number under which an element speaks of the reverse direction (RFC 5103).
+const REVERSE: u32 = 29305;
+
 /// How an element writes a moment (RFC 7011, Sections 6.1.7 to 6.1.10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
@@ -28,6 +31,8 @@ pub(crate) enum Clock {
 pub(crate) enum Meaning {
     /// A number for this column.
     Number(Column),
+    /// What the other direction, or the far side of the exporter, adds to this counter.
+    Other(Column),
     /// An IPv4 address, or an IPv4 prefix's.
     AddressV4(Column),
     /// An IPv6 address, or an IPv6 prefix's.
@@ -55,10 +60,24 @@ pub(crate) enum Meaning {
 /// Of addresses, masks, ports and interfaces the next rank is taken where a record's value is zero
 /// (dual-stack templates bear both versions, and ICMP's type and code stand in for a port); of
 /// counters and times only where the template lacks the first.
+///
+/// A record's packets and bytes are all that it counts: in and out, initiator's and responder's,
+/// forward and reverse. That is how nfdump totals them, and the schema has one column for each. For
+/// an exporter that counts the same packets on both its sides (`post` counters) the sum is twice
+/// the traffic, there as here.
 pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
     use Clock::*;
     use Column::*;
     use Meaning::*;
+    if field.enterprise == REVERSE {
+        return Some(match field.element {
+            1 => (Other(Bytes), 0),
+            85 => (Other(Bytes), 1),
+            2 => (Other(Packets), 0),
+            86 => (Other(Packets), 1),
+            _ => return None,
+        });
+    }
     if field.enterprise != 0 {
         return None;
     }
@@ -66,16 +85,16 @@ pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
         1 => (Number(Bytes), 0),
         85 => (Number(Bytes), 1),
         231 => (Number(Bytes), 2),
-        23 => (Number(Bytes), 3),
-        171 => (Number(Bytes), 4),
-        232 => (Number(Bytes), 5),
-        352 => (Number(Bytes), 6),
+        352 => (Number(Bytes), 3),
+        232 => (Other(Bytes), 2),
+        23 => (Other(Bytes), 3),
+        171 => (Other(Bytes), 4),
         2 => (Number(Packets), 0),
         86 => (Number(Packets), 1),
         298 => (Number(Packets), 2),
-        24 => (Number(Packets), 3),
-        172 => (Number(Packets), 4),
-        299 => (Number(Packets), 5),
+        299 => (Other(Packets), 2),
+        24 => (Other(Packets), 3),
+        172 => (Other(Packets), 4),
         4 => (Number(Protocol), 0),
         5 => (Number(Tos), 0),
         6 => (Number(TcpFlags), 0),

@@ -41,7 +41,8 @@ pub(crate) struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ColumnPlan {
     pub(crate) column: Column,
-    /// The first is read; each next one where the value is still zero.
+    /// The first is read. Each next one is added to a counter; to any other column it is put where
+    /// the value is still zero.
     pub(crate) sources: Box<[Source]>,
 }
 
@@ -130,20 +131,24 @@ impl Planner {
     }
 
     fn column(&self, column: Column) -> Option<ColumnPlan> {
-        let mut sources: Vec<Source> = self
-            .found
-            .iter()
-            .filter(|(meaning, ..)| match meaning {
-                Meaning::Number(c) | Meaning::AddressV4(c) | Meaning::AddressV6(c) => *c == column,
-                _ => false,
-            })
-            .map(|&(meaning, _, place)| Source { place, meaning })
-            .collect();
-        // A counter of zero is a count, not an absent value.
-        if matches!(column, Column::Bytes | Column::Packets) {
-            sources.truncate(1);
-        }
-        (!sources.is_empty()).then(|| ColumnPlan { column, sources: sources.into() })
+        let of = |wanted: fn(Meaning) -> Option<Column>| {
+            let found = self.found.iter().filter(move |&&(m, ..)| wanted(m) == Some(column));
+            found.map(|&(meaning, _, place)| Source { place, meaning })
+        };
+        let own = of(|meaning| match meaning {
+            Meaning::Number(c) | Meaning::AddressV4(c) | Meaning::AddressV6(c) => Some(c),
+            _ => None,
+        });
+        let other = of(|meaning| match meaning {
+            Meaning::Other(c) => Some(c),
+            _ => None,
+        });
+        let sources: Box<[Source]> = match column {
+            // A counter of zero is a count, not an absent value.
+            Column::Bytes | Column::Packets => own.take(1).chain(other.take(1)).collect(),
+            _ => own.collect(),
+        };
+        (!sources.is_empty()).then_some(ColumnPlan { column, sources })
     }
 
     /// Type and code in fields of their own, IPv4's first.
