@@ -139,3 +139,15 @@ impl MemoryBatch {
         MemoryBatch { batch, range }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_go_to_any_thread() {
+        fn shared<T: Clone + Send + Sync + 'static>() {}
+        shared::<Reader>();
+        shared::<Snapshot>();
+    }
+}

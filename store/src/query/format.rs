@@ -23,7 +23,7 @@ pub fn table(answer: &Answer) -> String {
 }
 
 /// The answer as one JSON object: `rows` (objects by column name), `totals`, `available`,
-/// `coverage`. Numbers are raw; times also stand as text in UTC, in `totals` only.
+/// `coverage`. Numbers are raw, times are ms since 1970, and an absent address is null.
 pub fn json(answer: &Answer) -> serde_json::Value {
     let row = |values: &Vec<Value>| {
         let fields = answer.columns.iter().zip(values);
@@ -227,7 +227,9 @@ fn summary(answer: &Answer, text: &mut String) {
         ),
     );
     for damaged in &answer.coverage.damaged {
-        line(text, format_args!("Left out: {damaged}"));
+        // The reason came from another unit: nothing in it may steer the terminal.
+        let plain: String = damaged.chars().filter(|c| !c.is_control()).collect();
+        line(text, format_args!("Left out: {plain}"));
     }
 }
 

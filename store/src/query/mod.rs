@@ -16,10 +16,11 @@ pub mod question;
 pub mod row;
 mod scan;
 pub mod totals;
+pub mod window;
 
 pub use answer::{Answer, Value};
 pub use filter::FilterError;
-pub use partial::{Coverage, Partial};
+pub use partial::{Coverage, MAX_PARTIAL_BYTES, Partial};
 pub use plan::{Limits, Plan};
 pub use question::{Key, Order, Question, View};
 pub use row::FlowRow;

@@ -97,10 +97,11 @@ const RECORD: [Key; 5] = [
 ];
 
 impl Key {
-    /// The key that nfdump calls `name`.
+    /// The key that nfdump calls `name`, or the column with this field name.
     pub fn parse(name: &str) -> Option<Key> {
         let name = name.trim();
-        KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, key)| key)
+        let known = KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.map(|&(_, key)| key).or_else(|| Column::from_name(name).map(Key::Column))
     }
 
     /// The keys of a comma-separated list; `record` stands for the five-tuple, and `:p` after a
@@ -258,6 +259,9 @@ mod tests {
         for &(name, key) in KEYS {
             assert_eq!(Key::parse(name), Some(key));
             assert_eq!(Key::parse(key.name()), Some(key));
+        }
+        for &column in Column::ALL {
+            assert_eq!(Key::parse(Key::Column(column).name()), Some(Key::Column(column)));
         }
     }
 
