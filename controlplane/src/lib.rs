@@ -9,4 +9,5 @@ pub mod cli;
 pub mod error;
 pub mod generate;
 pub mod lab;
+pub mod replay;
 pub mod topology;

@@ -61,7 +61,7 @@ pub struct Datagram {
 }
 
 /// Frames that gave no datagram, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Skipped {
     /// Neither IPv4 nor IPv6.
     pub not_ip: u64,
@@ -73,6 +73,16 @@ pub struct Skipped {
     pub malformed: u64,
     /// Fragments whose packet never became whole.
     pub fragments: u64,
+}
+
+impl std::ops::AddAssign for Skipped {
+    fn add_assign(&mut self, other: Skipped) {
+        self.not_ip += other.not_ip;
+        self.not_udp += other.not_udp;
+        self.cut_short += other.cut_short;
+        self.malformed += other.malformed;
+        self.fragments += other.fragments;
+    }
 }
 
 /// A capture's datagrams in the order of the file.

@@ -7,6 +7,15 @@ use clap::{Parser, Subcommand};
 pub mod completions;
 pub mod exit;
 pub mod logging;
+pub mod replay;
+pub mod paint;
+mod peer;
+pub mod query;
+pub mod status;
+pub mod table;
+pub mod topology;
+pub mod unit;
+pub mod window;
 
 use exit::Outcome;
 
@@ -46,6 +55,20 @@ pub struct Cli {
 /// The subcommands, one file each.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a master: asks the proxies and answers the console
+    Master(unit::MasterArguments),
+    /// Run a proxy: receives from exporters and deals to slaves
+    Proxy(unit::ProxyArguments),
+    /// Run a slave: collects, stores and answers
+    Slave(unit::SlaveArguments),
+    /// Ask about flows, in nfdump's words
+    Query(query::Arguments),
+    /// Show how all units are, and whether anything is lost
+    Status(status::Arguments),
+    /// Look at a topology file
+    Topology(topology::Arguments),
+    /// Send exporters' packets again: captures or generated ones
+    Replay(replay::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -58,6 +81,13 @@ pub fn main() -> ExitCode {
         return Outcome::Usage.into();
     }
     let outcome = match cli.command {
+        Command::Master(arguments) => unit::run_master(arguments),
+        Command::Proxy(arguments) => unit::run_proxy(arguments),
+        Command::Slave(arguments) => unit::run_slave(arguments),
+        Command::Query(arguments) => query::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Topology(arguments) => topology::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match outcome {
