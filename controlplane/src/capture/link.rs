@@ -81,7 +81,7 @@ fn from_ethertype(kind: u16, packet: &[u8]) -> Content<'_> {
 }
 
 fn from_ipv4(bytes: &[u8]) -> Content<'_> {
-    let Ok(packet) = ipv4::Packet::new_checked(bytes) else { return Content::Malformed };
+    let Ok(packet) = ipv4::Packet::new_captured(bytes) else { return Content::Malformed };
     let (source, destination) = (packet.source().into(), packet.destination().into());
     if packet.protocol() != ipv4::UDP {
         return Content::NotUdp;

@@ -34,6 +34,19 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// [`Discard::BadFrame`] when version, lengths or the header's checksum are wrong.
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, Discard> {
+        let packet = Packet::new_captured(bytes)?;
+        if checksum::fold(checksum::sum(0, &bytes[..packet.header])) != 0xffff {
+            return Err(Discard::BadFrame);
+        }
+        Ok(packet)
+    }
+
+    /// As [`Packet::new_checked`], whatever the header's checksum says: a capture may hold packets
+    /// whose checksum the network card was yet to compute, or whose addresses were made anonymous.
+    ///
+    /// # Errors
+    /// [`Discard::BadFrame`] when version or lengths are wrong.
+    pub fn new_captured(bytes: &'a [u8]) -> Result<Self, Discard> {
         let first = *bytes.first().ok_or(Discard::BadFrame)?;
         let header = usize::from(first & 0x0f) * 4;
         if first >> 4 != 4 || header < HEADER_LENGTH || bytes.len() < header {
@@ -41,9 +54,6 @@ impl<'a> Packet<'a> {
         }
         let total = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
         if total < header || total > bytes.len() {
-            return Err(Discard::BadFrame);
-        }
-        if checksum::fold(checksum::sum(0, &bytes[..header])) != 0xffff {
             return Err(Discard::BadFrame);
         }
         Ok(Packet { bytes: &bytes[..total], header })
