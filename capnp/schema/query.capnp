@@ -10,10 +10,10 @@ struct Question {
   # In nfdump's language; empty matches every flow.
 
   fromMs @1 :UInt64;
-  # Flows that ended at this time or later, ms since 1970; 0 is no bound.
+  # Flows that began at this time or later, ms since 1970; 0 is no bound.
 
   untilMs @2 :UInt64;
-  # Flows that began before this time, ms since 1970; 0 is no bound.
+  # Flows that ended at this time or earlier, ms since 1970; 0 is no bound.
 
   limit @3 :UInt32;
   # Rows wanted; 0 is no limit but the unit's own.
@@ -127,6 +127,8 @@ struct Traffic {
   sequenceLost @9 :UInt64;
   sequenceResets @10 :UInt64;
   discarded @11 :List(Discarded);
+  messagesFailed @12 :UInt64;
+  broadcastsFailed @13 :UInt64;
 }
 
 struct Discarded {

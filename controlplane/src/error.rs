@@ -110,6 +110,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] weir_store::Error),
+    /// A question's filter or statistic makes no sense.
+    #[error("the question makes no sense: {0}")]
+    Filter(#[from] weir_store::query::FilterError),
     /// A thread or runtime could not be started.
     #[error("cannot start {what}: {source}")]
     Start {

@@ -4,10 +4,22 @@
 //! mailboxes and counters. capnp-rpc is built on `Rc`, so a process has one RPC thread, which is the
 //! main thread with a current-thread runtime; whatever takes long runs beside it.
 
+pub mod backend;
 pub mod capture;
 pub mod cli;
+pub mod coverage;
 pub mod error;
+pub mod fanout;
 pub mod generate;
 pub mod lab;
+pub mod lease;
+pub mod neighbour;
+pub mod packet_path;
+pub mod random;
+pub mod role;
 pub mod replay;
+pub mod service;
+pub mod status;
+pub mod storing;
 pub mod topology;
+pub mod unit;

@@ -12,8 +12,9 @@ use tracing_subscriber::EnvFilter;
 pub fn start(level: Option<&str>) -> anyhow::Result<()> {
     let from_environment = std::env::var("WEIR_LOG").ok();
     let level = level.or(from_environment.as_deref()).unwrap_or("info");
-    let filter = EnvFilter::try_new(level)
-        .with_context(|| format!("no log level {level:?}: try error, warn, info, debug or trace"))?;
+    let filter = EnvFilter::try_new(level).with_context(|| {
+        format!("no log level {level:?}: try error, warn, info, debug or trace")
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,0 +1,36 @@
+//! The unit that the console speaks to: `-M HOST[:PORT]`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, anyhow};
+use weir_rpc::QUERY_PORT;
+
+/// Resolves `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS6]:PORT`; the port is 4210 where none is given.
+///
+/// # Errors
+/// When the name does not resolve.
+pub(super) async fn resolve(text: &str) -> anyhow::Result<SocketAddr> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, QUERY_PORT));
+    }
+    let with_port =
+        if text.contains(':') { text.to_owned() } else { format!("{text}:{QUERY_PORT}") };
+    tokio::net::lookup_host(&with_port)
+        .await
+        .with_context(|| format!("cannot resolve {text:?}: give an address, or HOST:PORT"))?
+        .next()
+        .ok_or_else(|| anyhow!("{text:?} has no address"))
+}
+
+/// What to do when the unit cannot be spoken to.
+pub(super) fn advice(error: crate::error::Error, address: SocketAddr) -> anyhow::Error {
+    match error {
+        crate::error::Error::Connect { .. } => anyhow!(
+            "{error}; is the unit running there? (`-M` takes the master's address, port {QUERY_PORT} unless given)"
+        ),
+        other => anyhow!("{address}: {other}"),
+    }
+}

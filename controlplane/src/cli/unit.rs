@@ -1,0 +1,170 @@
+//! `weir master`, `weir proxy` and `weir slave`: from options to a running role.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_store::StoreConfig;
+
+use super::exit::{Outcome, UsageError};
+use crate::backend::{BackendChoice, Io};
+use crate::error::Error;
+use crate::role::master::{self, MasterSettings};
+use crate::role::proxy::{self, ProxySettings};
+use crate::role::slave::{self, SlaveSettings};
+use crate::topology::Topology;
+use crate::unit::on_rpc_thread;
+
+/// Who the unit is.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// The topology file, the same for every unit
+    #[arg(long, value_name = "FILE")]
+    topology: PathBuf,
+    /// This unit's name in it
+    #[arg(long, value_name = "NAME")]
+    unit: String,
+}
+
+/// `weir master --help`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  weir master --topology weir.toml --unit m1")]
+pub struct MasterArguments {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// `weir proxy --help`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  weir proxy --topology weir.toml --unit p1 --device eth0
+  weir proxy --topology weir.toml --unit p1 --io socket")]
+pub struct ProxyArguments {
+    #[command(flatten)]
+    place: Place,
+    /// The network device that exporters' packets come in at, for AF_XDP
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// How packets are received and sent
+    #[arg(long, value_enum, default_value_t)]
+    io: Io,
+    /// Run the packet path on this processor core
+    #[arg(long, value_name = "CORE")]
+    core: Option<usize>,
+}
+
+/// `weir slave --help`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  weir slave --topology weir.toml --unit s1 --dir /var/lib/weir
+  weir slave --topology weir.toml --unit s1 --dir /var/lib/weir --listen 2055")]
+pub struct SlaveArguments {
+    #[command(flatten)]
+    place: Place,
+    /// The folder of the flow store; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The length of a time slice, and so of a segment file: 500ms, 60s, 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    slice: Duration,
+    /// Receive from exporters directly at this UDP port too; may be repeated [default of a slave
+    /// behind no proxy: 2055]
+    #[arg(long, value_name = "PORT")]
+    listen: Vec<u16>,
+    /// Run the packet path on this processor core
+    #[arg(long, value_name = "CORE")]
+    core: Option<usize>,
+}
+
+/// Reads the topology; a file that makes no sense is a mistake of usage.
+fn topology(place: &Place) -> anyhow::Result<Topology> {
+    Topology::load(&place.topology).map_err(usage)
+}
+
+/// Mistakes in what the operator wrote end in [`Outcome::Usage`].
+pub(super) fn usage(error: Error) -> anyhow::Error {
+    match error {
+        Error::Topology { .. }
+        | Error::TopologySyntax { .. }
+        | Error::UnknownUnit { .. }
+        | Error::WrongRole { .. }
+        | Error::Configuration(_) => UsageError(error.to_string()).into(),
+        other => other.into(),
+    }
+}
+
+/// Runs a master until it is told to stop.
+///
+/// # Errors
+/// Why it could not run.
+pub fn run_master(arguments: MasterArguments) -> anyhow::Result<Outcome> {
+    let settings =
+        MasterSettings { topology: topology(&arguments.place)?, name: arguments.place.unit };
+    on_rpc_thread(master::run(settings)).map_err(usage)?;
+    Ok(Outcome::Done)
+}
+
+/// Runs a proxy until it is told to stop.
+///
+/// # Errors
+/// Why it could not run.
+pub fn run_proxy(arguments: ProxyArguments) -> anyhow::Result<Outcome> {
+    let settings = ProxySettings {
+        topology: topology(&arguments.place)?,
+        name: arguments.place.unit,
+        backend: BackendChoice { io: arguments.io, device: arguments.device },
+        core: arguments.core,
+    };
+    on_rpc_thread(proxy::run(settings)).map_err(usage)?;
+    Ok(Outcome::Done)
+}
+
+/// Runs a slave until it is told to stop.
+///
+/// # Errors
+/// Why it could not run.
+pub fn run_slave(arguments: SlaveArguments) -> anyhow::Result<Outcome> {
+    let mut store = StoreConfig::new(arguments.dir);
+    store.slice_ms = u64::try_from(arguments.slice.as_millis()).unwrap_or(u64::MAX);
+    let settings = SlaveSettings {
+        topology: topology(&arguments.place)?,
+        name: arguments.place.unit,
+        listen: arguments.listen,
+        store,
+        core: arguments.core,
+    };
+    on_rpc_thread(slave::run(settings)).map_err(usage)?;
+    Ok(Outcome::Done)
+}
+
+/// Reads `500ms`, `60s`, `5m`, `1h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "write it as 500ms, 60s, 5m or 1h".to_owned())?;
+    let ms = match unit {
+        "ms" => number,
+        "s" => number.saturating_mul(1_000),
+        "m" => number.saturating_mul(60_000),
+        "h" => number.saturating_mul(3_600_000),
+        "" => return Err(format!("a unit is missing: did you mean {number}s?")),
+        other => return Err(format!("no unit of time {other:?}: use ms, s, m or h")),
+    };
+    if ms == 0 {
+        return Err("must be longer than nothing".to_owned());
+    }
+    Ok(Duration::from_millis(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_needs_its_unit() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("60").unwrap_err().contains("60s"));
+        assert!(duration("0s").is_err() && duration("5y").is_err() && duration("").is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! The time window of a query, as `-t` takes it. Times are UTC, as in the tables.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::unit::duration;
+
+/// Both bounds are inclusive, ms since 1970; a flow must lie wholly between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// From this time; `None` is no bound.
+    pub from_ms: Option<u64>,
+    /// To this time; `None` is no bound.
+    pub until_ms: Option<u64>,
+}
+
+impl Window {
+    /// Reads `5m` (the last five minutes before `now_ms`), nfdump's
+    /// `2026/11/22.18:00:00-2026/11/22.19:00:00`, or ISO times as `2026-11-22T18:00..2026-11-22T19:00`;
+    /// either end may be left out. A time without seconds or minutes means the beginning of it as the
+    /// first bound and its end as the second.
+    ///
+    /// # Errors
+    /// What is not understood, and how to write it.
+    pub fn parse(text: &str, now_ms: u64) -> Result<Window, String> {
+        if let Ok(last) = duration(text) {
+            let last_ms = u64::try_from(last.as_millis()).unwrap_or(u64::MAX);
+            return Ok(Window { from_ms: Some(now_ms.saturating_sub(last_ms)), until_ms: None });
+        }
+        let (from, until) = text
+            .split_once("..")
+            .or_else(|| text.split_once('-').filter(|_| text.contains('/')))
+            .unwrap_or((text, ""));
+        let window = Window { from_ms: bound(from, false)?, until_ms: bound(until, true)? };
+        match window {
+            Window { from_ms: None, until_ms: None } => Err(advice(text)),
+            Window { from_ms: Some(from), until_ms: Some(until) } if from > until => {
+                Err(format!("the window {text:?} ends before it begins"))
+            }
+            window => Ok(window),
+        }
+    }
+}
+
+fn advice(text: &str) -> String {
+    format!(
+        "no time window {text:?}: write 5m for the last five minutes, \
+         2026/11/22.18:00:00-2026/11/22.19:00:00, or 2026-11-22T18:00..2026-11-22T19:00 (UTC)"
+    )
+}
+
+fn bound(text: &str, end: bool) -> Result<Option<u64>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let normal = text.trim_end_matches('Z').replace('/', "-").replacen(
+        '.',
+        "T",
+        usize::from(text.contains('/')),
+    );
+    let (date, time) = normal.split_once(['T', ' ']).unwrap_or((&normal, ""));
+    let (time, span_ms) = match time.matches(':').count() {
+        _ if time.is_empty() => ("00:00:00".to_owned(), 86_400_000),
+        0 => (format!("{time}:00:00"), 3_600_000),
+        1 => (format!("{time}:00"), 60_000),
+        _ if time.contains('.') => (time.to_owned(), 1),
+        _ => (time.to_owned(), 1_000),
+    };
+    let time: DateTime = format!("{date}T{time}").parse().map_err(|_| advice(text))?;
+    let zoned = time.to_zoned(TimeZone::UTC).map_err(|_| advice(text))?;
+    let ms = u64::try_from(zoned.timestamp().as_millisecond()).map_err(|_| advice(text))?;
+    Ok(Some(if end { ms + span_ms - 1 } else { ms }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-22 18:00:00 UTC.
+    const SIX: u64 = 1_795_370_400_000;
+
+    fn window(from_ms: Option<u64>, until_ms: Option<u64>) -> Result<Window, String> {
+        Ok(Window { from_ms, until_ms })
+    }
+
+    #[test]
+    fn nfdump_s_way_and_the_iso_way_mean_the_same() {
+        let expected = window(Some(SIX), Some(SIX + 3_600_999));
+        assert_eq!(Window::parse("2026/11/22.18:00:00-2026/11/22.19:00:00", 0), expected);
+        assert_eq!(Window::parse("2026-11-22T18:00:00..2026-11-22T19:00:00Z", 0), expected);
+    }
+
+    #[test]
+    fn a_minute_as_the_end_is_that_whole_minute() {
+        assert_eq!(
+            Window::parse("2026/11/22.18:00-2026/11/22.18:00", 0),
+            window(Some(SIX), Some(SIX + 59_999))
+        );
+    }
+
+    #[test]
+    fn either_end_may_be_open_and_the_last_minutes_count_from_now() {
+        assert_eq!(Window::parse("2026-11-22T18", 0), window(Some(SIX), None));
+        assert_eq!(Window::parse("..2026-11-22T17:59", 0), window(None, Some(SIX - 1)));
+        assert_eq!(Window::parse("5m", SIX), window(Some(SIX - 300_000), None));
+    }
+
+    #[test]
+    fn nonsense_is_told_how_to_write_it() {
+        for text in ["", "yesterday", "2026-13-01", ".."] {
+            assert!(Window::parse(text, 0).unwrap_err().contains("5m"), "{text}");
+        }
+        let backwards = Window::parse("2026-11-22T18:00..2026-11-22T17:00", 0);
+        assert!(backwards.unwrap_err().contains("ends before it begins"));
+    }
+}

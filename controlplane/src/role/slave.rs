@@ -1,0 +1,189 @@
+//! `weir slave`: collects, stores, answers.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use weir_dataplane::Counters;
+use weir_dataplane::collect::CollectorConfig;
+use weir_dataplane::io::udp::UdpReceive;
+use weir_dataplane::session::SessionLimits;
+use weir_dataplane::worker::{SlaveMail, SlaveWorker, SlaveWorkerConfig, WorkerHandle};
+use weir_store::query::{Limits, Plan, Question, answer};
+use weir_store::{Reader, StoreConfig};
+
+use crate::coverage::{Coverage, UnitAnswer};
+use crate::error::Error;
+use crate::fanout::beside_rpc;
+use crate::packet_path;
+use crate::service::query::{Answered, Answers};
+use crate::status::{Traffic, UnitStatus};
+use crate::storing::Storing;
+use crate::topology::{DEFAULT_LISTEN, PORT_OFFSET, Role, Topology, Unit};
+use crate::unit::{Running, Stop};
+
+/// The packet backend's name in status and log.
+const BACKEND: &str = "udp";
+
+/// Rows of a batch on its way to the store.
+const BATCH_ROWS: usize = 8_192;
+
+/// How long a row may wait before queries see it, ms.
+const HAND_OVER_MS: u64 = 100;
+
+/// Readings of the counters until they fit.
+const READINGS: u32 = 25;
+
+/// How a slave is started.
+#[derive(Clone, Debug)]
+pub struct SlaveSettings {
+    /// The whole topology.
+    pub topology: Topology,
+    /// This unit's name in it.
+    pub name: String,
+    /// Ports to listen on directly, as a standalone slave does.
+    pub listen: Vec<u16>,
+    /// The store.
+    pub store: StoreConfig,
+    /// The processor core of the packet path.
+    pub core: Option<usize>,
+}
+
+impl SlaveSettings {
+    /// The UDP ports: those of its proxy group at their offset, and those to listen on directly.
+    fn ports(&self) -> Vec<u16> {
+        let group = self.topology.group_of(&self.name);
+        let mut ports: Vec<u16> =
+            group.iter().flat_map(|group| &group.listen).map(|port| port + PORT_OFFSET).collect();
+        ports.extend(&self.listen);
+        if ports.is_empty() {
+            ports.push(DEFAULT_LISTEN);
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+}
+
+/// Runs a slave until it is told to stop; then everything is sealed.
+///
+/// # Errors
+/// What could not be opened, or what broke while it ran.
+pub async fn run(settings: SlaveSettings) -> Result<(), Error> {
+    let mut stop = Stop::listen()?;
+    let unit = settings.topology.own(&settings.name, Role::Slave)?.clone();
+    if unit.external {
+        return Err(Error::Configuration(format!(
+            "unit {} is external in the topology: a foreign collector stands there; \
+             remove `external` to run weir in its place",
+            unit.name
+        )));
+    }
+    let running = Running::new(&unit);
+    let ports = running.bind().await?;
+    let listen = settings.ports();
+    let receive = open_sockets(&unit, &listen)?;
+    let (storing, ring) = Storing::start(settings.store)?;
+    let counters = Arc::new(Counters::default());
+    let config = SlaveWorkerConfig {
+        collector: CollectorConfig { sessions: SessionLimits::default(), batch_rows: BATCH_ROWS },
+        hand_over_ms: HAND_OVER_MS,
+        core: settings.core,
+    };
+    let worker = SlaveWorker::spawn(config, receive, ring, Arc::clone(&counters))
+        .map_err(|source| Error::Start { what: "the packet path", source })?;
+    tracing::info!(
+        unit = %unit.name, address = %unit.address, listen = ?listen, backend = BACKEND,
+        "slave runs"
+    );
+    let slave =
+        Rc::new(Slave { running, listen, counters, mailbox: worker.mailbox.clone(), storing });
+    let serving = ports.serve(Rc::clone(&slave));
+    slave.running.ready();
+    tokio::select! {
+        () = stop.wait() => {}
+        () = slave.broken(&worker) => tracing::error!("a thread of the packet path has ended; stopping"),
+    }
+    drop(serving);
+    slave.end(worker).await
+}
+
+fn open_sockets(unit: &Unit, ports: &[u16]) -> Result<UdpReceive, Error> {
+    let binds: Vec<SocketAddr> = unit
+        .addresses()
+        .flat_map(|address| ports.iter().map(move |&port| SocketAddr::new(address, port)))
+        .collect();
+    UdpReceive::open(&binds, packet_path::SOCKET_BUFFER_BYTES)
+        .map_err(|error| Error::Backend { backend: BACKEND, reason: error.to_string() })
+}
+
+/// A running slave.
+struct Slave {
+    running: Running,
+    listen: Vec<u16>,
+    counters: Arc<Counters>,
+    mailbox: Sender<SlaveMail>,
+    storing: Storing,
+}
+
+impl Slave {
+    async fn broken(&self, worker: &WorkerHandle<SlaveMail>) {
+        while !self.storing.is_finished() && !worker.is_finished() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Collector first, so that the store's ring ends; then the store, which seals.
+    async fn end(self: Rc<Self>, worker: WorkerHandle<SlaveMail>) -> Result<(), Error> {
+        let collected = packet_path::stop(worker, SlaveMail::Stop);
+        // Connections are being closed; each holds the unit until its task has ended.
+        let mut slave = self;
+        let slave = loop {
+            match Rc::try_unwrap(slave) {
+                Ok(slave) => break slave,
+                Err(held) => slave = held,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        slave.storing.join()?;
+        tracing::info!("sealed");
+        collected
+    }
+}
+
+impl Answers for Slave {
+    async fn ask(&self, question: Question, deadline: Duration) -> Result<Answered, Error> {
+        let reader = self.storing.reader().clone();
+        let scan = beside_rpc(move || scan(&reader, &question));
+        let partial = tokio::time::timeout(deadline, scan)
+            .await
+            .map_err(|_| Error::Deadline { what: "the scan", after: deadline })??;
+        let unit = UnitAnswer {
+            name: self.running.identity.name.clone(),
+            through: String::new(),
+            answered: true,
+            reason: String::new(),
+            elapsed_ms: 0,
+        };
+        Ok(Answered { partial, coverage: Coverage { units: vec![unit] } })
+    }
+
+    async fn status(&self, _deadline: Duration) -> UnitStatus {
+        let mut status = self.running.status();
+        status.backend = BACKEND.to_owned();
+        status.listen = self.listen.clone();
+        status.traffic = Some(Traffic::settled(&self.counters, READINGS).await);
+        status.storing = Some(Traffic::settled(&self.storing.counters, READINGS).await);
+        status.set_sessions(packet_path::sessions(&self.mailbox, SlaveMail::Report).await);
+        status.store = Some(self.storing.status());
+        status.judge();
+        status
+    }
+}
+
+fn scan(reader: &Reader, question: &Question) -> Result<Vec<u8>, Error> {
+    let plan = Plan::compile(question)?;
+    Ok(answer(&reader.snapshot(), &plan, &Limits::default())?.to_bytes()?)
+}

@@ -1,0 +1,129 @@
+//! A slave's second stage: the thread that takes batches from the ring and appends them to the store.
+//!
+//! The ring is bounded and its sender never waits, so a store that is slow or cannot seal costs
+//! counted records, never the collector's time. The thread ends when the ring's sender is gone and
+//! the ring is empty, and then seals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use weir_dataplane::{Counters, Discard, Timestamp};
+use weir_store::{Batch, Reader, Store, StoreConfig};
+
+use crate::error::Error;
+use crate::status::StoreStatus;
+
+/// Batches that may wait for the store.
+const RING: usize = 256;
+
+/// How often the store is told the time when nothing arrives.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The store of a slave and its thread.
+pub struct Storing {
+    directory: PathBuf,
+    reader: Reader,
+    /// Decoded = taken from the ring; delivered = visible to queries.
+    pub counters: Arc<Counters>,
+    thread: JoinHandle<Result<(), weir_store::Error>>,
+}
+
+impl Storing {
+    /// Opens the store and starts its thread; returns the ring's sending end with it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] and [`Error::Start`].
+    pub fn start(config: StoreConfig) -> Result<(Storing, Sender<Batch>), Error> {
+        let directory = config.directory.clone();
+        let (store, recovery) = Store::open(config)?;
+        let reader = store.reader();
+        let health = reader.health();
+        tracing::info!(
+            directory = %directory.display(),
+            segments = health.segments,
+            rows = health.sealed_rows,
+            bytes = health.bytes,
+            recovery = ?recovery,
+            "store opened"
+        );
+        let (ring, batches) = bounded(RING);
+        let counters = Arc::new(Counters::default());
+        let page = Arc::clone(&counters);
+        let thread = std::thread::Builder::new()
+            .name("weir-store".into())
+            .spawn(move || run(store, &batches, &page))
+            .map_err(|source| Error::Start { what: "the store's thread", source })?;
+        Ok((Storing { directory, reader, counters, thread }, ring))
+    }
+
+    /// What queries read.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Whether the thread has ended, which it does not while the ring has a sender.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// The store as `weir status` shows it.
+    pub fn status(&self) -> StoreStatus {
+        let health = self.reader.health();
+        StoreStatus {
+            directory: self.directory.display().to_string(),
+            segments: health.segments,
+            sealed_rows: health.sealed_rows,
+            memory_rows: health.memory_rows,
+            bytes: health.bytes,
+            seal_failures: health.seal_failures,
+            last_error: health.last_error.unwrap_or_default(),
+        }
+    }
+
+    /// Waits until the ring is drained and everything is sealed; the ring's sender must be gone.
+    ///
+    /// # Errors
+    /// [`Error::Store`] with what could not be sealed.
+    pub fn join(self) -> Result<(), Error> {
+        match self.thread.join() {
+            Ok(sealed) => Ok(sealed?),
+            Err(_) => Err(Error::Configuration("the store's thread panicked: see the log".into())),
+        }
+    }
+}
+
+fn run(
+    mut store: Store,
+    batches: &Receiver<Batch>,
+    counters: &Counters,
+) -> Result<(), weir_store::Error> {
+    let reader = store.reader();
+    let mut shown = None;
+    loop {
+        match batches.recv_timeout(TICK) {
+            Ok(batch) => {
+                let rows = batch.rows() as u64;
+                counters.records_decoded.add(rows);
+                match store.append(batch) {
+                    Ok(()) => counters.records_delivered.add(rows),
+                    Err(_full) => counters.discard(Discard::StoreFull, rows),
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        store.tick(Timestamp::now().0);
+        let error = reader.health().last_error;
+        if error != shown {
+            match &error {
+                Some(reason) => tracing::error!(%reason, "cannot seal: rows stay in memory"),
+                None => tracing::info!("sealing works again"),
+            }
+            shown = error;
+        }
+    }
+    store.close()
+}
