@@ -1,12 +1,67 @@
 //! Information elements: what they are called, and which of them weir stores where.
 //!
-//! [`meaning`] is the one place that says what an element means to a flow record; a template is
-//! compiled against it when it arrives, so nothing here runs per record. Enterprise elements have
-//! no column yet.
+//! [`TABLE`] is IANA's registry, generated from `elements/iana.tsv`. `meaning` is the one place that
+//! says what an element means to a flow record; a template is compiled against it when it arrives,
+//! so nothing here runs per record. Enterprise elements have no column yet, but for the counters of
+//! the reverse direction.
 
 use weir_store::Column;
 
 use crate::wire::set::FieldSpecifier;
+
+/// The abstract data types of the elements in [`TABLE`] (RFC 7012, Section 3.1; RFC 6313).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the registry's own")]
+pub enum DataType {
+    Unsigned8,
+    Unsigned16,
+    Unsigned32,
+    Unsigned64,
+    Unsigned256,
+    Signed32,
+    Float64,
+    Boolean,
+    OctetArray,
+    String,
+    MacAddress,
+    Ipv4Address,
+    Ipv6Address,
+    DateTimeSeconds,
+    DateTimeMilliseconds,
+    DateTimeMicroseconds,
+    DateTimeNanoseconds,
+    BasicList,
+    SubTemplateList,
+    SubTemplateMultiList,
+}
+
+/// An information element of IANA's registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// Its number.
+    pub id: u16,
+    /// Its name.
+    pub name: &'static str,
+    /// The type of its values.
+    pub kind: DataType,
+    /// What a value counts; empty for identifiers and the like.
+    pub units: &'static str,
+}
+
+impl Element {
+    /// The element with this number.
+    pub fn from_id(id: u16) -> Option<&'static Element> {
+        TABLE.binary_search_by_key(&id, |element| element.id).ok().map(|at| &TABLE[at])
+    }
+
+    /// The element with this name, in the registry's spelling.
+    pub fn from_name(name: &str) -> Option<&'static Element> {
+        TABLE.iter().find(|element| element.name == name)
+    }
+}
+
+/// All elements in the order of their numbers.
+pub static TABLE: &[Element] = &include!(concat!(env!("OUT_DIR"), "/elements.rs"));
 
 /// The enterprise number under which an element speaks of the reverse direction (RFC 5103).
 const REVERSE: u32 = 29305;
@@ -156,4 +211,76 @@ pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
         160 => (Boot, 0),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn iana(element: u16) -> FieldSpecifier {
+        FieldSpecifier { element, enterprise: 0, length: 4 }
+    }
+
+    #[test]
+    fn elements_are_found_by_number_and_by_name() {
+        let element = Element::from_id(1).unwrap();
+        assert_eq!((element.name, element.units), ("octetDeltaCount", "octets"));
+        assert_eq!(Element::from_name("flowEndMilliseconds").unwrap().id, 153);
+        assert_eq!(Element::from_id(0), None);
+        assert_eq!(Element::from_id(u16::MAX), None);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::HashSet<_> = TABLE.iter().map(|e| e.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+    }
+
+    #[test]
+    fn every_element_with_a_meaning_has_the_type_for_it() {
+        use DataType::*;
+        for id in 0..=u16::MAX {
+            let Some((meaning, _)) = meaning(&iana(id)) else { continue };
+            let kind = Element::from_id(id).expect("a known element").kind;
+            let fits = match meaning {
+                Meaning::AddressV4(_) => kind == Ipv4Address,
+                Meaning::AddressV6(_) => kind == Ipv6Address,
+                Meaning::Boot => kind == DateTimeMilliseconds,
+                Meaning::Start(clock) | Meaning::End(clock) | Meaning::Observed(clock) => {
+                    match clock {
+                        Clock::Seconds => kind == DateTimeSeconds,
+                        Clock::Milliseconds => kind == DateTimeMilliseconds,
+                        Clock::Ntp => matches!(kind, DateTimeMicroseconds | DateTimeNanoseconds),
+                        Clock::Uptime | Clock::DeltaMicroseconds => kind == Unsigned32,
+                    }
+                }
+                _ => matches!(kind, Unsigned8 | Unsigned16 | Unsigned32 | Unsigned64),
+            };
+            assert!(fits, "{id}: {meaning:?} of {kind:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_elements_share_a_meaning_and_a_rank() {
+        let mut seen = Vec::new();
+        for id in 0..=u16::MAX {
+            for enterprise in [0, REVERSE] {
+                if let Some(found) = meaning(&FieldSpecifier { enterprise, ..iana(id) }) {
+                    assert!(!seen.contains(&found), "{enterprise}/{id}: {found:?}");
+                    seen.push(found);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn enterprise_elements_mean_nothing_yet() {
+        assert_eq!(meaning(&FieldSpecifier { enterprise: 9, ..iana(1) }), None);
+    }
+
+    #[test]
+    fn reverse_counters_are_the_other_direction() {
+        let reverse = FieldSpecifier { enterprise: REVERSE, ..iana(1) };
+        assert_eq!(meaning(&reverse), Some((Meaning::Other(Column::Bytes), 0)));
+    }
 }
