@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+pub mod rows;
 pub mod traffic;
 
 /// The exporter of index `n`, each with an address and port of its own.
