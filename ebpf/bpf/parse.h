@@ -30,12 +30,12 @@ struct ethernet {
 	__u8 destination[6];
 	__u8 source[6];
 	__u16 type;
-} __attribute__((packed));
+};
 
 struct vlan_tag {
 	__u16 control;
 	__u16 type;
-} __attribute__((packed));
+};
 
 struct ipv4 {
 	__u8 version_length;
@@ -48,7 +48,7 @@ struct ipv4 {
 	__u16 checksum;
 	__u32 source;
 	__u32 destination;
-} __attribute__((packed));
+};
 
 struct ipv6 {
 	__u8 version_class[4];
@@ -57,20 +57,20 @@ struct ipv6 {
 	__u8 hop_limit;
 	__u32 source[4];
 	__u32 destination[4];
-} __attribute__((packed));
+};
 
 struct extension {
 	__u8 next;
 	__u8 length;
 	__u8 rest[6];
-} __attribute__((packed));
+};
 
 struct udp {
 	__u16 source;
 	__u16 destination;
 	__u16 length;
 	__u16 checksum;
-} __attribute__((packed));
+};
 
 struct datagram {
 	__u32 words[4]; /* the destination address, as struct weir_address */
@@ -119,7 +119,7 @@ static always_inline int parse_ethernet(struct cursor *cursor, __u16 *type)
 static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *datagram)
 {
 	struct ipv4 *header = take(cursor, sizeof(*header));
-	__u32 options;
+	void *end_of_header;
 
 	if (!header)
 		return WEIR_PASSED_TRUNCATED;
@@ -134,10 +134,11 @@ static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *data
 	datagram->words[1] = 0;
 	datagram->words[2] = swap16(0xffff) << 16;
 	datagram->words[3] = header->destination;
-	options = (header->version_length & 0x0f) * 4 - sizeof(*header);
-	if (cursor->at + options > cursor->end)
+	/* From the header's start: so the verifier sees that the length cannot be negative. */
+	end_of_header = (void *)header + (header->version_length & 0x0f) * 4;
+	if (end_of_header > cursor->end)
 		return WEIR_PASSED_TRUNCATED;
-	cursor->at += options;
+	cursor->at = end_of_header;
 	return -1;
 }
 

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::process::Command;
 
 use weir_dataplane::io::packet;
 use weir_dataplane::wire::ethernet::{self, ethertype};
@@ -19,14 +20,14 @@ const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const PAYLOAD: &[u8] = b"payload";
 
+/// `None`, with a sentence, without root; with root a program that does not load is a failure.
 fn load() -> Option<Program> {
-    let mut program = match Program::load() {
-        Ok(program) => program,
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            return None;
-        }
-    };
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    if id.stdout.trim_ascii() != b"0" {
+        eprintln!("skipped: loading BPF programs needs root");
+        return None;
+    }
+    let mut program = Program::load().unwrap_or_else(|error| panic!("{error}"));
     program.set_ports(&[9995, PORT]).unwrap();
     program.set_addresses(&[V4.into(), V6.into()]).unwrap();
     Some(program)

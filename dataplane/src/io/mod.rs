@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 
 use crate::Discard;
 
+pub mod afxdp;
 pub mod bound;
+mod device;
 mod failures;
 pub mod memory;
 pub mod packet;

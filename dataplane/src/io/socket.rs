@@ -416,9 +416,9 @@ impl PollSet {
         quiet(io::Error::last_os_error()).map(|()| false)
     }
 
-    /// Whether the descriptor that was added as number `index` was ready when last waited for.
-    pub(super) fn is_ready(&self, index: usize) -> bool {
-        self.0[index].revents != 0
+    /// Whether any descriptor but the first `skipped` ones was ready when last waited for.
+    pub(super) fn any_ready_from(&self, skipped: usize) -> bool {
+        self.0[skipped..].iter().any(|descriptor| descriptor.revents != 0)
     }
 }
 
