@@ -241,9 +241,17 @@ impl Decoder<'_> {
         let mut units = Some(0u32);
         for set in sets {
             let counted = set.and_then(|set| match set.kind(protocol) {
-                SetKind::Templates | SetKind::OptionsTemplates => self.templates(protocol, &set),
                 SetKind::Data => self.data(&set),
-                SetKind::Reserved => Err(Discard::SetReserved),
+                SetKind::Templates | SetKind::OptionsTemplates => {
+                    // No fault in them changes how many data records there are.
+                    let learned = self.templates(protocol, &set);
+                    learned.unwrap_or_else(|reason| self.counters.discard(reason, 1));
+                    Ok(0)
+                }
+                SetKind::Reserved => {
+                    self.counters.discard(Discard::SetReserved, 1);
+                    Ok(0)
+                }
             });
             match counted {
                 Ok(records) => units = units.map(|n| n.wrapping_add(records as u32)),
@@ -257,7 +265,7 @@ impl Decoder<'_> {
     }
 
     /// Learns and withdraws templates; they are no data records.
-    fn templates(&mut self, protocol: Protocol, set: &Set<'_>) -> Result<usize, Discard> {
+    fn templates(&mut self, protocol: Protocol, set: &Set<'_>) -> Result<(), Discard> {
         let mut refused = None;
         for record in TemplateRecords::new(protocol, set) {
             let record = record?;
@@ -271,7 +279,7 @@ impl Decoder<'_> {
                 refused = templates.learn(protocol, &record).err().or(refused);
             }
         }
-        refused.map_or(Ok(0), Err)
+        refused.map_or(Ok(()), Err)
     }
 
     /// Decodes a data set and returns how many records it held.
@@ -292,9 +300,9 @@ impl Decoder<'_> {
         for record in template.records(set.body) {
             match record {
                 Ok(bytes) => {
-                    template.locate(bytes, self.places);
+                    let places = template.places(bytes, self.places);
                     let record = Records { bytes, stride: bytes.len() };
-                    append(self.batch, record, plan, self.places, &self.header);
+                    append(self.batch, record, plan, places, &self.header);
                     count += 1;
                 }
                 Err(reason) => end = Err(reason),
@@ -351,16 +359,10 @@ impl Decoder<'_> {
 
 /// The exporter's start, when this options record says it.
 fn boot_ms(template: &Template, record: &[u8], places: &mut Vec<Place>) -> Option<u64> {
-    let plan = template.plan();
-    let boot = usize::from(plan.times.boot?);
-    let place = if template.fixed_length.is_some() {
-        plan.places[boot]
-    } else {
-        template.locate(record, places);
-        places[boot]
-    };
-    let records = Records { bytes: record, stride: record.len() };
-    Some(records.number(place)).filter(|&boot_ms| boot_ms != 0)
+    let boot = template.plan().times.boot?;
+    let place = template.places(record, places)[usize::from(boot)];
+    let boot_ms = Records { bytes: record, stride: record.len() }.number(place);
+    (boot_ms != 0).then_some(boot_ms)
 }
 
 /// Records of one length, one after the other.

@@ -10,10 +10,11 @@
 //! is never evicted for a new one: a sweep of spoofed addresses cannot push out honest exporters.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::template::TemplateStore;
+use crate::template::{TemplateBudget, TemplateStore};
 use crate::wire::Protocol;
 use crate::{Discard, Timestamp};
 
@@ -41,13 +42,20 @@ pub struct SessionLimits {
     pub sessions: usize,
     /// Templates of one session.
     pub templates_per_session: usize,
+    /// Memory of the templates of all sessions together, in bytes.
+    pub template_bytes: usize,
     /// After this long without a message a session may give way to a new one.
     pub idle_ms: u64,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        SessionLimits { sessions: 65_536, templates_per_session: 1_024, idle_ms: 30 * 60 * 1000 }
+        SessionLimits {
+            sessions: 65_536,
+            templates_per_session: 1_024,
+            template_bytes: 512 << 20,
+            idle_ms: 30 * 60 * 1000,
+        }
     }
 }
 
@@ -152,6 +160,7 @@ struct Slot<X> {
 #[derive(Debug)]
 pub struct SessionTable<X> {
     limits: SessionLimits,
+    budget: Arc<TemplateBudget>,
     by_key: HashMap<SessionKey, u32>,
     slots: Vec<Slot<X>>,
     oldest: u32,
@@ -175,6 +184,7 @@ impl<X> SessionTable<X> {
         let sessions = limits.sessions.clamp(1, NONE as usize);
         SessionTable {
             limits: SessionLimits { sessions, ..limits },
+            budget: TemplateBudget::new(limits.template_bytes),
             by_key: HashMap::new(),
             slots: Vec::new(),
             oldest: NONE,
@@ -215,7 +225,10 @@ impl<X> SessionTable<X> {
         assert!(!self.by_key.contains_key(&key), "a session is made once");
         let session = Session {
             key,
-            templates: TemplateStore::new(self.limits.templates_per_session),
+            templates: TemplateStore::new(
+                self.limits.templates_per_session,
+                Arc::clone(&self.budget),
+            ),
             sequence: Sequence::default(),
             last_seen: now,
             datagrams: 0,
@@ -337,7 +350,7 @@ mod tests {
     }
 
     fn table(sessions: usize) -> SessionTable<()> {
-        SessionTable::new(SessionLimits { sessions, templates_per_session: 8, idle_ms: 100 })
+        SessionTable::new(SessionLimits { sessions, idle_ms: 100, ..SessionLimits::default() })
     }
 
     #[test]

@@ -3,13 +3,17 @@
 //! A [`Template`] keeps its record verbatim, so that a proxy can emit it again, and a [`FieldPlan`]
 //! that says which bytes belong to which column, so that a slave decodes without looking at field
 //! specifiers. Both are bounded: a template has at most [`MAX_FIELDS`] fields, a [`TemplateStore`]
-//! at most as many templates as it was made for.
+//! at most as many templates as it was made for, and all stores of a worker share a budget of
+//! memory.
 //!
 //! Deliberately absent: the lifetime of RFC 7011, Section 8.4. A template lives as long as its
 //! session, until it is redefined or withdrawn, since exporters that refresh too seldom are common
 //! and a data set without its template is lost.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use weir_store::Column;
 
@@ -90,8 +94,9 @@ impl TimePlan {
 /// How to turn a template's records into rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldPlan {
-    /// Where the values stand, in the order of the record; of a template with variable-length
-    /// fields the offsets and variable lengths hold only after [`Template::locate`].
+    /// Where the values stand, in the order of the record. In a template with variable-length
+    /// fields the offsets count from the last of those before, and [`Layout::locate`] gives the
+    /// real ones.
     pub(crate) places: Box<[Place]>,
     /// The columns that the record has values for, but for its times.
     pub(crate) columns: Box<[ColumnPlan]>,
@@ -105,14 +110,14 @@ pub(crate) struct FieldPlan {
 #[derive(Default)]
 struct Planner {
     places: Vec<Place>,
-    /// Index of the field behind each place.
-    fields: Vec<u16>,
+    /// The run of each place; see [`Layout`].
+    runs: Vec<u16>,
     /// What, its rank, its place; one entry for each pair of the first two.
     found: Vec<(Meaning, u8, u16)>,
 }
 
 impl Planner {
-    fn add(&mut self, index: u16, place: Place, meaning: Meaning, rank: u8) {
+    fn add(&mut self, run: u16, place: Place, meaning: Meaning, rank: u8) {
         if !fits(meaning, place.length)
             || self.found.iter().any(|&(m, r, _)| (m, r) == (meaning, rank))
         {
@@ -120,7 +125,7 @@ impl Planner {
         }
         self.found.push((meaning, rank, self.places.len() as u16));
         self.places.push(place);
-        self.fields.push(index);
+        self.runs.push(run);
     }
 
     fn finish(mut self) -> FieldPlan {
@@ -231,6 +236,59 @@ pub(crate) fn netflow5_plan() -> FieldPlan {
     planner.finish()
 }
 
+/// How a record with variable-length fields is laid out: runs of fixed-length fields, each but the
+/// last followed by one field of variable length. Walking it costs a step for each such field, and
+/// so never more steps than the record has bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Layout {
+    /// Bytes of each run.
+    runs: Box<[u32]>,
+    /// The run of each of the plan's places; a variable-length one belongs to the run before it.
+    run_of_place: Box<[u16]>,
+}
+
+impl Layout {
+    /// The length of the record at the head of `bytes`, if it is all there.
+    #[inline]
+    fn record_length(&self, bytes: &[u8]) -> Option<usize> {
+        let (last, runs) = self.runs.split_last().expect("there is a run after the last field");
+        let step = |at, &run: &u32| variable_value(bytes, at + run as usize).map(|value| value.end);
+        let end = runs.iter().try_fold(0, step)? + *last as usize;
+        (end <= bytes.len()).then_some(end)
+    }
+
+    /// Writes where the plan's values stand in this record.
+    fn locate(&self, record: &[u8], plan: &[Place], places: &mut Vec<Place>) {
+        places.clear();
+        let mut planned = plan.iter().zip(&self.run_of_place).peekable();
+        let mut at = 0;
+        for (run, &length) in self.runs.iter().enumerate() {
+            let end = at + length as usize;
+            let value = variable_value(record, end).unwrap_or(end..end);
+            while let Some((place, _)) = planned.next_if(|&(_, &of)| usize::from(of) == run) {
+                places.push(if place.length == ipfix::VARIABLE_LENGTH {
+                    Place { offset: value.start as u32, length: value.len() as u16 }
+                } else {
+                    Place { offset: at as u32 + place.offset, length: place.length }
+                });
+            }
+            at = value.end;
+        }
+    }
+}
+
+/// Where the value lies whose length stands at `at` (RFC 7011, Section 7), if it is all there.
+#[inline]
+fn variable_value(bytes: &[u8], at: usize) -> Option<Range<usize>> {
+    let (start, length) = match *bytes.get(at..)? {
+        [0xff, high, low, ..] => (at + 3, usize::from(u16::from_be_bytes([high, low]))),
+        [0xff, ..] | [] => return None,
+        [length, ..] => (at + 1, usize::from(length)),
+    };
+    let end = start + length;
+    (end <= bytes.len()).then_some(start..end)
+}
+
 /// A template of one session, ready for use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -246,10 +304,8 @@ pub struct Template {
     pub fixed_length: Option<usize>,
     /// Whether a record's times mean something only under the header that it came under.
     pub bound_to_header: bool,
-    /// Every field's length, when one of them is variable; else empty.
-    lengths: Box<[u16]>,
-    /// Index of the field behind each of the plan's places, when a field is variable.
-    planned: Box<[u16]>,
+    /// Of records with variable-length fields.
+    layout: Option<Layout>,
     plan: FieldPlan,
 }
 
@@ -260,44 +316,40 @@ impl Template {
     /// [`Discard::TemplateMalformed`] when it withdraws, when its records would have no length, or
     /// when it has more than [`MAX_FIELDS`] fields.
     pub fn compile(protocol: Protocol, record: &TemplateRecord<'_>) -> Result<Template, Discard> {
+        if record.fields().nth(MAX_FIELDS).is_some() {
+            return Err(Discard::TemplateMalformed);
+        }
         let mut planner = Planner::default();
-        let (mut fixed, mut variable, mut count) = (0usize, 0usize, 0usize);
-        for field in record.fields() {
-            if count == MAX_FIELDS {
-                return Err(Discard::TemplateMalformed);
-            }
-            if let Some((meaning, rank)) =
-                element::meaning(&field).filter(|_| count >= record.scope_count.into())
-            {
-                let place = Place { offset: fixed as u32, length: field.length };
-                planner.add(count as u16, place, meaning, rank);
+        let mut runs = vec![0u32];
+        for (index, field) in record.fields().enumerate() {
+            let run = runs.len() - 1;
+            let is_scope = index < usize::from(record.scope_count);
+            if let Some((meaning, rank)) = element::meaning(&field).filter(|_| !is_scope) {
+                let place = Place { offset: runs[run], length: field.length };
+                planner.add(run as u16, place, meaning, rank);
             }
             if field.is_variable() {
-                variable += 1;
+                runs.push(0);
             } else {
-                fixed += usize::from(field.length);
+                runs[run] += u32::from(field.length);
             }
-            count += 1;
         }
-        let min_length = fixed + variable;
+        let variable = runs.len() - 1;
+        let min_length = runs.iter().sum::<u32>() as usize + variable;
         if record.withdrawal || min_length == 0 {
             return Err(Discard::TemplateMalformed);
         }
-        let (lengths, planned) = if variable == 0 {
-            Default::default()
-        } else {
-            (record.fields().map(|field| field.length).collect(), planner.fields.clone().into())
-        };
+        let run_of_place = planner.runs.as_slice().into();
+        let layout = (variable > 0).then(|| Layout { runs: runs.into(), run_of_place });
         let plan = planner.finish();
         Ok(Template {
             id: record.id,
             options: record.options,
             record: record.bytes.into(),
             min_length,
-            fixed_length: (variable == 0).then_some(fixed),
+            fixed_length: layout.is_none().then_some(min_length),
             bound_to_header: record.options || plan.times.bound_to_header(protocol),
-            lengths,
-            planned,
+            layout,
             plan,
         })
     }
@@ -313,37 +365,31 @@ impl Template {
         &self.plan
     }
 
-    /// Writes where the plan's values stand in `record`, which [`Template::records`] has given.
-    /// `places` keeps its capacity from record to record.
-    pub(crate) fn locate(&self, record: &[u8], places: &mut Vec<Place>) {
-        places.clear();
-        let mut planned = self.planned.iter().peekable();
-        let mut at = 0;
-        for (index, &length) in self.lengths.iter().enumerate() {
-            let Some((start, end)) = value_range(record, at, length) else { break };
-            if planned.next_if(|&&field| usize::from(field) == index).is_some() {
-                places.push(Place { offset: start as u32, length: (end - start) as u16 });
+    /// Where the plan's values stand in `record`, which [`Template::records`] has given. `scratch`
+    /// keeps its memory from record to record.
+    pub(crate) fn places<'a>(&'a self, record: &[u8], scratch: &'a mut Vec<Place>) -> &'a [Place] {
+        match &self.layout {
+            None => &self.plan.places,
+            Some(layout) => {
+                layout.locate(record, &self.plan.places, scratch);
+                scratch
             }
-            at = end;
         }
-        places.resize(self.planned.len(), Place::default());
     }
-}
 
-/// Where the value that stands at `at` begins and ends (RFC 7011, Section 7), if it is all there.
-#[inline]
-fn value_range(bytes: &[u8], at: usize, length: u16) -> Option<(usize, usize)> {
-    let (start, length) = if length != ipfix::VARIABLE_LENGTH {
-        (at, usize::from(length))
-    } else {
-        match *bytes.get(at..)? {
-            [0xff, high, low, ..] => (at + 3, usize::from(u16::from_be_bytes([high, low]))),
-            [0xff, ..] | [] => return None,
-            [length, ..] => (at + 1, usize::from(length)),
-        }
-    };
-    let end = start + length;
-    (end <= bytes.len()).then_some((start, end))
+    /// Bytes of memory that this takes, nearly.
+    fn memory(&self) -> usize {
+        let plan = &self.plan;
+        let layout =
+            self.layout.as_ref().map_or(0, |l| size_of_val(&*l.runs) + 2 * plan.places.len());
+        let columns =
+            plan.columns.iter().map(|c| size_of::<ColumnPlan>() + size_of_val(&*c.sources));
+        size_of::<Template>()
+            + self.record.len()
+            + size_of_val(&*plan.places)
+            + columns.sum::<usize>()
+            + layout
+    }
 }
 
 /// The records of one data set. After an error it ends.
@@ -361,9 +407,9 @@ impl<'a> Iterator for Records<'a> {
         if self.rest.len() < self.template.min_length {
             return None;
         }
-        let length = match self.template.fixed_length {
-            Some(length) => length,
-            None => match self.variable_length() {
+        let length = match &self.template.layout {
+            None => self.template.min_length,
+            Some(layout) => match layout.record_length(self.rest) {
                 Some(length) => length,
                 None => {
                     self.rest = &[];
@@ -374,13 +420,6 @@ impl<'a> Iterator for Records<'a> {
         let (record, rest) = self.rest.split_at(length);
         self.rest = rest;
         Some(Ok(record))
-    }
-}
-
-impl Records<'_> {
-    fn variable_length(&self) -> Option<usize> {
-        let step = |at, &length: &u16| value_range(self.rest, at, length).map(|(_, end)| end);
-        self.template.lengths.iter().try_fold(0, step)
     }
 }
 
@@ -395,41 +434,66 @@ pub enum Change {
     Changed,
 }
 
+/// The memory that the templates of many sessions share, in bytes.
+///
+/// A bound for each session alone would be no bound: exporters are untrusted, and sessions many.
+#[derive(Debug)]
+pub struct TemplateBudget {
+    left: AtomicUsize,
+}
+
+impl TemplateBudget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(TemplateBudget { left: AtomicUsize::new(bytes) })
+    }
+
+    /// Takes `bytes` if there are so many. Only the worker that owns the sessions calls this.
+    fn take(&self, bytes: usize) -> bool {
+        let left = self.left.load(Ordering::Relaxed).checked_sub(bytes);
+        left.map(|left| self.left.store(left, Ordering::Relaxed)).is_some()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.left.store(self.left.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    }
+}
+
 /// The live templates of one session, by id; options templates among them, since they share the
 /// ids (RFC 7011, Section 3.4.1).
 #[derive(Debug)]
 pub struct TemplateStore {
     limit: usize,
+    budget: Arc<TemplateBudget>,
     by_id: BTreeMap<u16, Box<Template>>,
 }
 
 impl TemplateStore {
-    /// An empty store for at most `limit` templates.
-    pub fn new(limit: usize) -> Self {
-        TemplateStore { limit, by_id: BTreeMap::new() }
+    /// An empty store for at most `limit` templates, within a budget of memory.
+    pub fn new(limit: usize, budget: Arc<TemplateBudget>) -> Self {
+        TemplateStore { limit, budget, by_id: BTreeMap::new() }
     }
 
     /// Keeps a template, in place of one with the same id.
     ///
     /// # Errors
-    /// [`Discard::TemplateTableFull`] when it is new and there is no room.
+    /// [`Discard::TemplateTableFull`] when there is no room. One with the same id is gone all the
+    /// same: it no longer says what the data is.
     pub fn insert(&mut self, template: Template) -> Result<Change, Discard> {
-        if let Some(known) = self.by_id.get_mut(&template.id) {
-            if **known == template {
-                return Ok(Change::Same);
-            }
-            **known = template;
-            return Ok(Change::Changed);
+        let id = template.id;
+        if self.by_id.get(&id).is_some_and(|known| **known == template) {
+            return Ok(Change::Same);
         }
-        if self.by_id.len() >= self.limit {
+        let change = if self.withdraw(id) { Change::Changed } else { Change::New };
+        if self.by_id.len() >= self.limit || !self.budget.take(template.memory()) {
             return Err(Discard::TemplateTableFull);
         }
-        self.by_id.insert(template.id, Box::new(template));
-        Ok(Change::New)
+        self.by_id.insert(id, Box::new(template));
+        Ok(change)
     }
 
     /// Keeps what a template record says; one that is known byte for byte, as most are, is not
-    /// compiled again.
+    /// compiled again. A known one is gone even when the new one is refused.
     ///
     /// # Errors
     /// Those of [`Template::compile`] and [`TemplateStore::insert`].
@@ -440,9 +504,17 @@ impl TemplateStore {
     ) -> Result<Change, Discard> {
         match self.by_id.get(&record.id) {
             Some(known) if known.options == record.options && *known.record == *record.bytes => {
-                Ok(Change::Same)
+                return Ok(Change::Same);
             }
-            _ => self.insert(Template::compile(protocol, record)?),
+            None if self.by_id.len() >= self.limit => return Err(Discard::TemplateTableFull),
+            _ => {}
+        }
+        match Template::compile(protocol, record) {
+            Ok(template) => self.insert(template),
+            Err(reason) => {
+                self.withdraw(record.id);
+                Err(reason)
+            }
         }
     }
 
@@ -454,12 +526,23 @@ impl TemplateStore {
 
     /// Forgets a template; whether there was one.
     pub fn withdraw(&mut self, id: u16) -> bool {
-        self.by_id.remove(&id).is_some()
+        let gone = self.by_id.remove(&id);
+        if let Some(template) = &gone {
+            self.budget.give_back(template.memory());
+        }
+        gone.is_some()
     }
 
     /// Forgets all templates, or all options templates.
     pub fn withdraw_all(&mut self, options: bool) {
-        self.by_id.retain(|_, template| template.options != options);
+        let budget = &self.budget;
+        self.by_id.retain(|_, template| {
+            let stays = template.options != options;
+            if !stays {
+                budget.give_back(template.memory());
+            }
+            stays
+        });
     }
 
     /// All templates in the order of their ids.
@@ -475,5 +558,12 @@ impl TemplateStore {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+}
+
+impl Drop for TemplateStore {
+    fn drop(&mut self) {
+        self.withdraw_all(false);
+        self.withdraw_all(true);
     }
 }
