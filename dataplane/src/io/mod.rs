@@ -13,6 +13,7 @@ pub mod bound;
 mod device;
 mod failures;
 pub mod memory;
+pub mod open;
 pub mod packet;
 mod pool;
 pub mod raw;
