@@ -1,7 +1,7 @@
 //! Captures: files that hold the UDP datagrams of exporters.
 //!
-//! pcap and pcapng files, IPFIX files (RFC 5655: messages one after another), and files that hold
-//! one bare payload. The kind is told by content, not by name. A capture is read whole, so that a
+//! pcap and pcapng files, IPFIX files (RFC 5655: messages one after another), NetFlow v5 packets one
+//! after another, and files that hold one bare payload. The kind is told by content, not by name. A capture is read whole, so that a
 //! replay never waits for a disk and can repeat it.
 //!
 //! Invariant: every frame of the file ends as (part of) a datagram or in [`Skipped`]. Deliberately
@@ -16,7 +16,7 @@ use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
 use pcap_file::pcapng::{Block, PcapNgParser};
-use weir_dataplane::wire::udp;
+use weir_dataplane::wire::{netflow5, udp};
 
 mod link;
 mod reassembly;
@@ -118,6 +118,9 @@ impl Capture {
             | [0xa1, 0xb2, 0x3c, 0x4d, ..]
             | [0xd4 | 0x4d, 0xc3 | 0x3c, 0xb2, 0xa1, ..] => read_pcap(bytes),
             [0x00, 0x0a, ..] => read_messages(bytes),
+            [0x00, 0x05, ..] if let Some(datagrams) = netflow5_packets(bytes) => {
+                Ok(Capture { datagrams, skipped: Skipped::default() })
+            }
             _ if bytes.len() > udp::PAYLOAD_MAX => Err(Fault {
                 offset: 0,
                 reason: "neither pcap, pcapng nor IPFIX, and too long for one UDP payload".into(),
@@ -162,6 +165,20 @@ fn read_messages(bytes: &[u8]) -> Result<Capture, Fault> {
         return Ok(capture);
     }
     Err(Fault { offset: bytes.len() - rest.len(), reason: "no IPFIX message begins here".into() })
+}
+
+/// NetFlow v5 packets one after another, if the file holds nothing else.
+fn netflow5_packets(bytes: &[u8]) -> Option<Vec<Datagram>> {
+    let mut packets = Vec::new();
+    let mut rest = bytes;
+    while let &[0x00, 0x05, high, low, ..] = rest {
+        let records = usize::from(u16::from_be_bytes([high, low]));
+        let length = netflow5::HEADER_LENGTH + records * netflow5::RECORD_LENGTH;
+        let (packet, after) = rest.split_at_checked(length)?;
+        packets.push(bare(packet));
+        rest = after;
+    }
+    rest.is_empty().then_some(packets)
 }
 
 fn read_pcap(bytes: &[u8]) -> Result<Capture, Fault> {
@@ -512,6 +529,16 @@ mod tests {
         file[16] = 0xff;
         assert_eq!(Capture::parse(&file).unwrap_err().offset, 16);
         assert_eq!(Capture::parse(&file[..18]).unwrap_err().offset, 16);
+    }
+
+    #[test]
+    fn netflow5_packets_one_after_another_are_a_datagram_each() {
+        let mut packet = vec![0; 24 + 48];
+        packet[..4].copy_from_slice(&[0, 5, 0, 1]);
+        let two = Capture::parse(&[&packet[..], &packet[..]].concat()).unwrap();
+        assert_eq!(two.datagrams, [bare(&packet), bare(&packet)]);
+        let cut = Capture::parse(&packet[..60]).unwrap();
+        assert_eq!(cut.datagrams, [bare(&packet[..60])]);
     }
 
     #[test]

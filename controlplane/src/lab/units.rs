@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Error, Network, Process, tool, wait_for};
+use crate::coverage::Coverage;
 use crate::generate::Totals;
+use crate::status::{Discarded, Traffic, UnitStatus};
 use crate::topology::{Distribution, PORT_OFFSET};
 
 /// The site where the master runs, and its unit's name.
@@ -43,65 +45,6 @@ pub struct Units {
     folder: tempfile::TempDir,
     group: Group,
     weir: PathBuf,
-}
-
-/// `weir status --json`, what the lab needs of it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Status {
-    /// The unit's name.
-    pub name: String,
-    /// Whether it answered.
-    pub up: bool,
-    /// Why not.
-    #[serde(default)]
-    pub reason: String,
-    /// The packet backend in use.
-    #[serde(default)]
-    pub backend: String,
-    /// The packet path's counters.
-    pub traffic: Option<Traffic>,
-    /// A slave's store stage.
-    pub storing: Option<Traffic>,
-    /// Whether what came in equals what went out and what was discarded.
-    pub conserved: Option<bool>,
-    /// A proxy's slaves, as the proxy sees them.
-    #[serde(default)]
-    pub slaves: Vec<Delivery>,
-    /// Units below.
-    #[serde(default)]
-    pub units: Vec<Status>,
-}
-
-/// The counters of one stage.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Traffic {
-    /// Datagrams taken from the network.
-    pub datagrams_received: u64,
-    /// Datagrams that the system dropped before.
-    pub datagrams_dropped: u64,
-    /// Flow records decoded.
-    pub records_decoded: u64,
-    /// Flow records handed on.
-    pub records_delivered: u64,
-    /// Flow records under way.
-    pub records_in_flight: u64,
-    /// Sequence numbers say that these were lost upstream.
-    pub sequence_lost: u64,
-    /// By what ended (datagram, set, record), then by reason.
-    pub discarded: BTreeMap<String, BTreeMap<String, u64>>,
-}
-
-/// What a proxy has handed to one slave.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Delivery {
-    /// The slave.
-    pub name: String,
-    /// Whether it gets records.
-    pub healthy: bool,
-    /// Messages sent to it.
-    pub messages: u64,
-    /// Flow records in them.
-    pub records: u64,
 }
 
 /// `weir query --json`, what the lab needs of it.
@@ -140,43 +83,29 @@ impl std::ops::AddAssign for Sums {
     }
 }
 
-/// How many units answered of how many were asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Coverage {
-    /// Units asked.
-    pub asked: u64,
-    /// Units that answered.
-    pub answered: u64,
+/// The unit of this name, at or below this one.
+pub fn unit<'a>(status: &'a UnitStatus, name: &str) -> Option<&'a UnitStatus> {
+    if status.name == name {
+        return Some(status);
+    }
+    status.units.iter().find_map(|below| unit(below, name))
 }
 
-impl Status {
-    /// The unit of this name, at or below this one.
-    pub fn unit(&self, name: &str) -> Option<&Status> {
-        if self.name == name {
-            return Some(self);
-        }
-        self.units.iter().find_map(|unit| unit.unit(name))
-    }
-
-    /// Units that do not conserve, or did not say.
-    pub fn unconserved(&self) -> Vec<&str> {
-        let own = (self.conserved == Some(false) || !self.up).then_some(self.name.as_str());
-        own.into_iter().chain(self.units.iter().flat_map(Status::unconserved)).collect()
-    }
+/// Units that do not conserve what they took, or did not say.
+pub fn unconserved(status: &UnitStatus) -> Vec<&str> {
+    let own = (status.conserved == Some(false) || !status.up).then_some(status.name.as_str());
+    own.into_iter().chain(status.units.iter().flat_map(unconserved)).collect()
 }
 
-impl Traffic {
-    /// How often something ended for this reason.
-    pub fn discarded(&self, reason: &str) -> u64 {
-        self.discarded.values().filter_map(|reasons| reasons.get(reason)).sum()
-    }
+/// How often something ended for this reason.
+pub fn discarded(traffic: &Traffic, reason: &str) -> u64 {
+    let Discarded { datagram, set, record } = &traffic.discarded;
+    [datagram, set, record].iter().filter_map(|reasons| reasons.get(reason)).sum()
+}
 
-    /// Whether every record decoded has ended.
-    fn is_at_rest(&self) -> bool {
-        let discarded: u64 =
-            self.discarded.get("record").into_iter().flat_map(|r| r.values()).sum();
-        self.records_in_flight == 0 && self.records_decoded == self.records_delivered + discarded
-    }
+/// Whether every record decoded has ended.
+fn is_at_rest(traffic: &Traffic) -> bool {
+    traffic.records_in_flight == 0 && traffic.is_conserved()
 }
 
 impl Units {
@@ -276,7 +205,7 @@ impl Units {
     ///
     /// # Errors
     /// When the master does not answer.
-    pub fn status(&self) -> Result<Status, Error> {
+    pub fn status(&self) -> Result<UnitStatus, Error> {
         let master = self.master().to_string();
         self.json(&["status", "-M", &master, "--json"])
     }
@@ -321,7 +250,7 @@ impl Units {
         wait_for("the proxy to reach its slaves", 30, || {
             // Refused while units are still finding each other.
             let Ok(status) = self.status() else { return Ok(None) };
-            let proxy = status.unit(PROXY);
+            let proxy = unit(&status, PROXY);
             let healthy = proxy.is_some_and(|p| p.slaves.iter().all(|slave| slave.healthy));
             Ok((healthy && proxy.is_some_and(|p| !p.slaves.is_empty())).then_some(()))
         })
@@ -332,7 +261,7 @@ impl Units {
     ///
     /// # Errors
     /// When that does not happen; the last status is in the message.
-    pub fn wait_settled(&self, datagrams: u64) -> Result<Status, Error> {
+    pub fn wait_settled(&self, datagrams: u64) -> Result<UnitStatus, Error> {
         let mut last = None;
         let settled = wait_for("the flows to arrive", 30, || {
             let status = self.status()?;
@@ -349,19 +278,19 @@ impl Units {
         })
     }
 
-    fn is_settled(&self, status: &Status, datagrams: u64) -> Option<bool> {
-        let proxy = status.unit(PROXY)?;
+    fn is_settled(&self, status: &UnitStatus, datagrams: u64) -> Option<bool> {
+        let proxy = unit(status, PROXY)?;
         let traffic = proxy.traffic.as_ref()?;
         let arrived = traffic.datagrams_received + traffic.datagrams_dropped >= datagrams;
-        let mut settled = arrived && traffic.is_at_rest();
+        let mut settled = arrived && is_at_rest(traffic);
         for slave in &self.group.slaves {
             let delivery = proxy.slaves.iter().find(|delivery| delivery.name == *slave)?;
-            let unit = status.unit(slave)?;
+            let unit = unit(status, slave)?;
             let (collected, stored) = (unit.traffic.as_ref()?, unit.storing.as_ref()?);
             settled &= collected.datagrams_received + collected.datagrams_dropped
                 >= delivery.messages
-                && collected.is_at_rest()
-                && stored.is_at_rest()
+                && is_at_rest(collected)
+                && is_at_rest(stored)
                 && stored.records_decoded == collected.records_delivered;
         }
         Some(settled)
@@ -381,7 +310,9 @@ impl Units {
         };
         command.arg(role).arg("--topology").arg(self.topology_path()).args(["--unit", unit]);
         match role {
-            "slave" => drop(command.arg("--dir").arg(self.store(unit))),
+            "slave" => {
+                command.arg("--dir").arg(self.store(unit));
+            }
             "proxy" => {
                 command.args(["--io", self.group.io]);
                 if let Some(device) = site.device().filter(|_| self.group.io != "socket") {
