@@ -17,6 +17,9 @@ use weir_dataplane::io::raw::RawTransmit;
 use weir_dataplane::io::udp::UdpReceive;
 use weir_dataplane::io::{Receive, Tag, Transmit};
 use weir_dataplane::wire::{ipv4, udp};
+use weir_tuning::apply::{apply_all, revert_all};
+use weir_tuning::plan::plan;
+use weir_tuning::{Probe, Profile};
 
 const ROLE: &str = "WEIRIO_ROLE";
 const PORT: u16 = 2055;
@@ -183,6 +186,7 @@ fn a_role_within_a_namespace() {
         Ok("receive") => receive(),
         Ok("export") => export(),
         Ok("transmit") => transmit(),
+        Ok("tune") => tune(),
         _ => eprintln!("skipped: no role given"),
     }
 }
@@ -354,7 +358,40 @@ fn send_all<T: Transmit>(transmit: &mut T, pairs: &[(&str, &str)]) {
     say("done");
 }
 
+/// Plans by the lab's profile, makes the changes, plans again, undoes them, and plans once more.
+fn tune() {
+    let profile = Profile::named("lab").unwrap();
+    let planned = || {
+        let changes = plan(&profile, &Probe::read(&["left"])).changes;
+        let mine = changes.into_iter().filter(|change| change.setting.to_string().contains("left"));
+        mine.collect::<Vec<_>>()
+    };
+    let first = planned();
+    let outcomes = apply_all(&first);
+    say("");
+    for outcome in &outcomes {
+        say(&format!("made {} {:?}", outcome.change, outcome.result));
+    }
+    say(&format!("left over {:?}", planned()));
+    assert!(revert_all(&outcomes).iter().all(|outcome| outcome.result.is_ok()));
+    assert_eq!(planned(), first, "undone");
+    say("undone");
+}
+
 // ---- the tests ----
+
+#[test]
+fn the_labs_profile_is_applied_to_a_virtual_device_and_undone() {
+    let Some(lab) = Lab::build("tu") else { return };
+    lab.exec(&lab.left, &["ethtool", "-K", "left", "tx", "on"]);
+    lab.exec(&lab.left, &["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1"]);
+    let said = lab.play(&lab.left, "tune", &[]).finish();
+    for change in ["net.ipv4.conf.left.rp_filter 0 -> 2", "left tx checksum offload 1 -> 0"] {
+        let line = said.lines().find(|line| line.contains(change));
+        assert!(line.is_some_and(|line| line.ends_with("Ok(())")), "{change} is not in\n{said}");
+    }
+    assert!(said.contains("left over []\nundone\n"), "{said}");
+}
 
 fn everything_exported_is_received(name: &str, backend: &str) {
     let Some(lab) = Lab::build(name) else { return };
