@@ -105,7 +105,8 @@ impl Collector {
         let message = Message::parse(datagram.payload)?;
         let id = self.session(datagram, &message, now)?;
         let session = self.sessions.touch(id, now);
-        let header = Header::new(&message, datagram.source, now, session.extra.boot_ms);
+        let uptime = Uptime::from_boot(session.extra.boot_ms);
+        let header = Header::new(&message, datagram.source, now, uptime);
         let mut decoder = Decoder {
             session,
             header,
@@ -149,61 +150,73 @@ impl Collector {
 struct Header {
     received_ms: u64,
     export_ms: u64,
-    /// The exporter's uptime at the export time; unknown for IPFIX without options data on it.
-    uptime_ms: Option<u32>,
+    uptime: Uptime,
     exporter: Address,
     domain: u32,
 }
 
 impl Header {
-    fn new(
-        message: &Message<'_>,
-        source: SocketAddr,
-        now: Timestamp,
-        boot_ms: Option<u64>,
-    ) -> Self {
-        let (export_ms, uptime_ms) = match message {
+    fn new(message: &Message<'_>, source: SocketAddr, now: Timestamp, uptime: Uptime) -> Self {
+        let (export_ms, uptime) = match message {
             Message::Netflow5(packet) => {
                 let sub_ms = u64::from(packet.unix_nsecs() / 1_000_000);
-                (u64::from(packet.unix_secs()) * 1000 + sub_ms, Some(packet.uptime_ms()))
+                let export_ms = u64::from(packet.unix_secs()) * 1000 + sub_ms;
+                (export_ms, Uptime::AtExport(packet.uptime_ms()))
             }
             Message::Netflow9(packet) => {
-                (u64::from(packet.unix_secs()) * 1000, Some(packet.uptime_ms()))
+                (u64::from(packet.unix_secs()) * 1000, Uptime::AtExport(packet.uptime_ms()))
             }
-            Message::Ipfix(message) => {
-                let export_ms = u64::from(message.export_time()) * 1000;
-                (export_ms, boot_ms.map(|boot| uptime_since(boot, export_ms)))
-            }
+            Message::Ipfix(message) => (u64::from(message.export_time()) * 1000, uptime),
         };
         Header {
             received_ms: now.0,
             export_ms,
-            uptime_ms,
+            uptime,
             exporter: source.ip().into(),
             domain: message.domain(),
         }
     }
 }
 
-/// The 32-bit uptime at `export_ms` of an exporter that started at `boot_ms`.
-fn uptime_since(boot_ms: u64, export_ms: u64) -> u32 {
-    export_ms.wrapping_sub(boot_ms) as u32
+/// What makes an uptime a moment. Uptimes have 32 bits of milliseconds and wrap after 49.7 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Uptime {
+    /// The uptime at the export time, from the header of v5 and v9.
+    AtExport(u32),
+    /// When the exporter started, milliseconds since 1970 (IPFIX systemInitTimeMilliseconds).
+    Boot(u64),
+    /// IPFIX that has not said it.
+    Unknown,
 }
 
-/// How far an uptime may be ahead of its message's own: a day. Line cards' clocks differ a little;
-/// anything farther ahead is from before the 32 bits wrapped.
-const AHEAD_MS: u32 = 24 * 60 * 60 * 1000;
+impl Uptime {
+    /// How far a moment may be ahead of the export time, a quarter of the circle: exporters whose
+    /// clocks disagree among themselves are common, flows that last for weeks are not.
+    const AHEAD_MS: u32 = 1 << 30;
 
-/// The moment at which the uptime was `at_ms`, given that it was `uptime_ms` at `export_ms`.
-///
-/// The uptime wraps after 49.7 days, so the difference is what counts, modulo 2³².
-#[inline]
-fn since_boot(export_ms: u64, uptime_ms: u32, at_ms: u32) -> u64 {
-    let ahead = at_ms.wrapping_sub(uptime_ms);
-    if ahead <= AHEAD_MS {
-        export_ms + u64::from(ahead)
-    } else {
-        export_ms.saturating_sub(u64::from(uptime_ms.wrapping_sub(at_ms)))
+    fn from_boot(boot_ms: Option<u64>) -> Self {
+        boot_ms.map_or(Uptime::Unknown, Uptime::Boot)
+    }
+
+    /// The moment at which the uptime was `at_ms`, milliseconds since 1970.
+    #[inline]
+    fn moment(self, export_ms: u64, at_ms: u32) -> u64 {
+        match self {
+            Uptime::AtExport(uptime_ms) => {
+                let ahead = at_ms.wrapping_sub(uptime_ms);
+                if ahead <= Self::AHEAD_MS {
+                    export_ms + u64::from(ahead)
+                } else {
+                    export_ms.saturating_sub(uptime_ms.wrapping_sub(at_ms).into())
+                }
+            }
+            Uptime::Boot(boot_ms) => {
+                let at = boot_ms.saturating_add(at_ms.into());
+                let wraps = (export_ms + u64::from(Self::AHEAD_MS)).saturating_sub(at) >> 32;
+                at + (wraps << 32)
+            }
+            Uptime::Unknown => export_ms,
+        }
     }
 }
 
@@ -317,16 +330,20 @@ impl Decoder<'_> {
         let template = self.session.templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
         let mut count = 0;
         let mut end = Ok(());
+        let mut learned = self.header.uptime;
         for record in template.records(set.body) {
             match record {
                 Ok(record) => {
                     count += 1;
-                    let boot_ms = boot_ms(template, record, self.places);
-                    self.session.extra.boot_ms = boot_ms.or(self.session.extra.boot_ms);
+                    if let Some(boot_ms) = boot_ms(template, record, self.places) {
+                        self.session.extra.boot_ms = Some(boot_ms);
+                        learned = Uptime::Boot(boot_ms);
+                    }
                 }
                 Err(reason) => end = Err(reason),
             }
         }
+        self.header.uptime = learned;
         self.counters.options_decoded.add(count as u64);
         end.map(|()| count)
     }
@@ -603,18 +620,16 @@ impl Moments<'_> {
             Clock::DeltaMicroseconds => {
                 records.numbers(place, |us| out.push(export_ms.saturating_sub(us / 1000)));
             }
-            Clock::Uptime => match (self.boot, self.header.uptime_ms) {
-                (Some(boot), _) => {
-                    let at = |record: Records<'_>| {
-                        let uptime_ms = uptime_since(record.number(boot), export_ms);
-                        since_boot(export_ms, uptime_ms, record.number(place) as u32)
-                    };
-                    out.extend(records.each().map(at));
+            Clock::Uptime => match self.boot {
+                None => {
+                    let uptime = self.header.uptime;
+                    records
+                        .numbers(place, |at_ms| out.push(uptime.moment(export_ms, at_ms as u32)));
                 }
-                (None, Some(uptime_ms)) => records.numbers(place, |at_ms| {
-                    out.push(since_boot(export_ms, uptime_ms, at_ms as u32));
-                }),
-                (None, None) => out.resize(out.len() + records.len(), export_ms),
+                Some(boot) => out.extend(records.each().map(|record| {
+                    let uptime = Uptime::Boot(record.number(boot));
+                    uptime.moment(export_ms, record.number(place) as u32)
+                })),
             },
         }
     }

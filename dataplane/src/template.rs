@@ -117,15 +117,19 @@ struct Planner {
 }
 
 impl Planner {
+    /// Of several fields with the same element the last is taken: their order is that of the
+    /// packet's headers, and the innermost ones are those of the flow that people ask for.
     fn add(&mut self, run: u16, place: Place, meaning: Meaning, rank: u8) {
-        if !fits(meaning, place.length)
-            || self.found.iter().any(|&(m, r, _)| (m, r) == (meaning, rank))
-        {
+        if !fits(meaning, place.length) {
             return;
         }
-        self.found.push((meaning, rank, self.places.len() as u16));
+        let at = self.places.len() as u16;
         self.places.push(place);
         self.runs.push(run);
+        match self.found.iter_mut().find(|(m, r, _)| (*m, *r) == (meaning, rank)) {
+            Some((.., place)) => *place = at,
+            None => self.found.push((meaning, rank, at)),
+        }
     }
 
     fn finish(mut self) -> FieldPlan {
