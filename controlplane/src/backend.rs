@@ -5,17 +5,12 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use weir_dataplane::Counters;
-use weir_dataplane::io::bound::BoundTransmit;
-use weir_dataplane::io::raw::RawTransmit;
-use weir_dataplane::io::udp::UdpReceive;
+use weir_dataplane::io::open::{Backend, OpenConfig, Wish, open as open_backend};
 use weir_dataplane::mediate::{MediatorConfig, SlaveCounters};
 use weir_dataplane::worker::{ProxyMail, ProxyWorker, WorkerHandle};
 
 use crate::error::Error;
 use crate::packet_path::SOCKET_BUFFER_BYTES;
-
-/// The name of the AF_XDP backend in status and log.
-pub const AFXDP: &str = "afxdp";
 
 /// Outgoing messages that a backend holds at a time.
 const FRAMES: usize = 8_192;
@@ -44,14 +39,6 @@ pub struct BackendChoice {
     pub device: Option<String>,
 }
 
-/// An opened backend.
-pub enum Backend {
-    /// Raw sending: any exporter's address.
-    Raw(UdpReceive, RawTransmit),
-    /// Sending from local addresses only.
-    Bound(UdpReceive, BoundTransmit),
-}
-
 /// What a proxy's worker is started with, beside its backend.
 pub struct WorkerParts<'a> {
     /// The mediation.
@@ -66,61 +53,47 @@ pub struct WorkerParts<'a> {
     pub slaves: Arc<Vec<SlaveCounters>>,
 }
 
-impl Backend {
-    /// Opens the backend on the listening addresses.
-    ///
-    /// # Errors
-    /// [`Error::Backend`].
-    pub fn open(choice: &BackendChoice, listen: &[SocketAddr]) -> Result<Backend, Error> {
-        if choice.io == Io::Afxdp {
-            let reason = "this build has none: use --io socket".to_owned();
-            return Err(Error::Backend { backend: AFXDP, reason });
-        }
-        open_sockets(listen)
-    }
-
-    /// Its name in status and log.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Backend::Raw(..) => "udp+raw",
-            Backend::Bound(..) => "udp+bound",
-        }
-    }
-
-    /// Starts the worker on it.
-    ///
-    /// # Errors
-    /// [`Error::Start`].
-    pub fn spawn(self, parts: WorkerParts<'_>) -> Result<WorkerHandle<ProxyMail>, Error> {
-        let WorkerParts { config, core, healthy, counters, slaves } = parts;
-        let spawned = match self {
-            Backend::Raw(rx, tx) => {
-                ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
-            }
-            Backend::Bound(rx, tx) => {
-                ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
-            }
-        };
-        spawned.map_err(|source| Error::Start { what: "the packet path", source })
-    }
+/// Opens the backend on the listening addresses and says in the log what it became, and why.
+///
+/// # Errors
+/// [`Error::Backend`].
+pub fn open(choice: &BackendChoice, listen: &[SocketAddr]) -> Result<Backend, Error> {
+    let wish = match choice.io {
+        Io::Auto => Wish::Auto,
+        Io::Afxdp => Wish::Afxdp,
+        Io::Socket => Wish::Sockets,
+    };
+    let config = OpenConfig {
+        wish,
+        device: choice.device.clone(),
+        queue: 0,
+        listen: listen.to_vec(),
+        buffer_bytes: SOCKET_BUFFER_BYTES,
+        frames: FRAMES,
+        exporters: BOUND_SOCKETS,
+    };
+    let (backend, sentence) = open_backend(&config)
+        .map_err(|error| Error::Backend { backend: "proxy's", reason: error.to_string() })?;
+    tracing::info!("packets: {sentence}");
+    Ok(backend)
 }
 
-fn open_sockets(listen: &[SocketAddr]) -> Result<Backend, Error> {
-    let failed = |backend| {
-        move |error: std::io::Error| Error::Backend { backend, reason: error.to_string() }
-    };
-    let receive = UdpReceive::open(listen, SOCKET_BUFFER_BYTES).map_err(failed("udp"))?;
-    match RawTransmit::open(FRAMES) {
-        Ok(transmit) => Ok(Backend::Raw(receive, transmit)),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            tracing::warn!(
-                "no CAP_NET_RAW: only exporters with an address of this host can be passed on; \
-                 run as root or grant the capability for others"
-            );
-            let transmit =
-                BoundTransmit::open(FRAMES, BOUND_SOCKETS).map_err(failed("udp+bound"))?;
-            Ok(Backend::Bound(receive, transmit))
+/// Starts the worker on the backend.
+///
+/// # Errors
+/// [`Error::Start`].
+pub fn spawn(backend: Backend, parts: WorkerParts<'_>) -> Result<WorkerHandle<ProxyMail>, Error> {
+    let WorkerParts { config, core, healthy, counters, slaves } = parts;
+    let spawned = match backend {
+        Backend::Afxdp(rx, tx) => {
+            ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
         }
-        Err(error) => Err(failed("udp+raw")(error)),
-    }
+        Backend::Raw(rx, tx) => {
+            ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
+        }
+        Backend::Bound(rx, tx) => {
+            ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
+        }
+    };
+    spawned.map_err(|source| Error::Start { what: "the packet path", source })
 }

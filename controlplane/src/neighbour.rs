@@ -27,8 +27,9 @@ const REFRESH: Duration = Duration::from_millis(500);
 /// A MAC address.
 type Mac = [u8; 6];
 
-/// Tells the worker the next hop of each address, and every change, until the future is dropped.
-pub async fn watch(addresses: Vec<IpAddr>, mailbox: Sender<ProxyMail>) {
+/// Tells the worker of `device` the next hop of each address, and every change, until the future is
+/// dropped. A hop behind another device is none of its own, and told as `None`.
+pub async fn watch(device: String, addresses: Vec<IpAddr>, mailbox: Sender<ProxyMail>) {
     let handle = match rtnetlink::new_connection() {
         Ok((connection, handle, _)) => {
             tokio::task::spawn_local(connection);
@@ -42,7 +43,7 @@ pub async fn watch(addresses: Vec<IpAddr>, mailbox: Sender<ProxyMail>) {
     let mut known: HashMap<IpAddr, Option<Mac>> = HashMap::new();
     loop {
         for &to in &addresses {
-            let mac = match next_hop(&handle, to).await {
+            let mac = match next_hop(&handle, &device, to).await {
                 Ok(mac) => mac,
                 Err(error) => {
                     tracing::debug!(%to, %error, "no route");
@@ -59,7 +60,11 @@ pub async fn watch(addresses: Vec<IpAddr>, mailbox: Sender<ProxyMail>) {
 }
 
 /// The MAC address of the next hop to `to`, if the kernel knows it; asks it to find out if not.
-async fn next_hop(handle: &Handle, to: IpAddr) -> Result<Option<Mac>, rtnetlink::Error> {
+async fn next_hop(
+    handle: &Handle,
+    device: &str,
+    to: IpAddr,
+) -> Result<Option<Mac>, rtnetlink::Error> {
     let request = match to {
         IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build(),
         IpAddr::V6(v6) => {
@@ -69,19 +74,24 @@ async fn next_hop(handle: &Handle, to: IpAddr) -> Result<Option<Mac>, rtnetlink:
     let Some(route) = handle.route().get(request).execute().try_next().await? else {
         return Ok(None);
     };
-    let Some((device, hop)) = hop_of(&route, to) else { return Ok(None) };
+    let Some((index, hop)) = hop_of(&route, to) else { return Ok(None) };
+    // Looked up each time: a device that was made anew has another index.
+    let link = handle.link().get().match_name(device.to_owned()).execute().try_next().await?;
+    if link.is_none_or(|link| link.header.index != index) {
+        return Ok(None);
+    }
     let family = if hop.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let mut entries = handle.neighbours().get().set_address_family(family).execute();
     let mut found = None;
     while let Some(entry) = entries.try_next().await? {
-        if entry.header.ifindex == device && destination(&entry) == Some(hop) {
+        if entry.header.ifindex == index && destination(&entry) == Some(hop) {
             found = Some((usable_mac(&entry), is_fresh(entry.header.state)));
         }
     }
     match found {
         Some((mac, true)) => Ok(mac),
         other => {
-            resolve(handle, device, hop).await;
+            resolve(handle, index, hop).await;
             Ok(other.and_then(|(mac, _)| mac))
         }
     }

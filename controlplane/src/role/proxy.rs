@@ -10,13 +10,14 @@ use futures::future::join_all;
 use tokio::task::JoinSet;
 use weir_dataplane::Counters;
 use weir_dataplane::encode::Path;
+use weir_dataplane::io::open::Backend;
 use weir_dataplane::mediate::{Distribution as Dealing, MediatorConfig, SlaveCounters};
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::worker::{ProxyMail, WorkerHandle};
 use weir_rpc::{CONTROL_PORT, QUERY_PORT};
 use weir_store::query::Question;
 
-use crate::backend::{Backend, BackendChoice, WorkerParts};
+use crate::backend::{self, BackendChoice, WorkerParts};
 use crate::error::Error;
 use crate::fanout::{self, Behind, Target};
 use crate::lease::Lease;
@@ -63,17 +64,23 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     let slaves: Vec<Unit> = topology.slaves_of(group).cloned().collect();
     let running = Running::new(unit);
     let ports = running.bind().await?;
-    let backend = Backend::open(&settings.backend, &listening(unit, group))?;
-    let name = backend.name();
+    let opened = backend::open(&settings.backend, &listening(unit, group))?;
+    let name = opened.name();
+    // Only AF_XDP writes frames itself, and needs to know whom to.
+    let device = match &opened {
+        Backend::Afxdp(..) => settings.backend.device.clone(),
+        Backend::Raw(..) | Backend::Bound(..) => None,
+    };
     let (counters, page) = (Arc::new(Counters::default()), slave_page(slaves.len()));
     let healthy: Vec<bool> = slaves.iter().map(|slave| slave.external).collect();
-    let worker = backend.spawn(WorkerParts {
+    let parts = WorkerParts {
         config: mediator(group, &slaves),
         core: settings.core,
         healthy: &healthy,
         counters: Arc::clone(&counters),
         slaves: Arc::clone(&page),
-    })?;
+    };
+    let worker = backend::spawn(opened, parts)?;
     tracing::info!(
         unit = %unit.name, address = %unit.address, listen = ?group.listen, backend = name,
         distribution = %group.distribution, slaves = ?group.slaves,
@@ -88,7 +95,7 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
         slaves: slaves.into_iter().map(Slave::new).collect(),
         running,
     });
-    let watching = proxy.watch();
+    let watching = proxy.watch(device);
     let serving = ports.serve(Rc::clone(&proxy));
     proxy.running.ready();
     tokio::select! {
@@ -170,8 +177,8 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Watches the slaves' leases, and their next hops where the backend needs them.
-    fn watch(self: &Rc<Self>) -> JoinSet<()> {
+    /// Watches the slaves' leases, and their next hops where the backend sends by `device` itself.
+    fn watch(self: &Rc<Self>, device: Option<String>) -> JoinSet<()> {
         let mut watching = JoinSet::new();
         for (at, slave) in (0_u16..).zip(&self.slaves).filter(|(_, slave)| !slave.unit.external) {
             let (lease, identity) = (slave.lease.clone(), self.running.identity.clone());
@@ -185,9 +192,9 @@ impl Proxy {
                     .await;
             });
         }
-        if self.backend == crate::backend::AFXDP {
+        if let Some(device) = device {
             let addresses = self.slaves.iter().flat_map(|slave| slave.unit.addresses()).collect();
-            watching.spawn_local(neighbour::watch(addresses, self.mailbox.clone()));
+            watching.spawn_local(neighbour::watch(device, addresses, self.mailbox.clone()));
         }
         watching
     }
