@@ -634,3 +634,450 @@ impl Moments<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    /// The export time of every message here, seconds since 1970.
+    const EXPORT: u32 = 1_700_000_000;
+    const EXPORT_MS: u64 = EXPORT as u64 * 1000;
+    /// The uptime in every header here, ms.
+    const UPTIME: u32 = 100_000;
+
+    /// A collector and its counters.
+    struct Lab {
+        collector: Collector,
+        counters: Arc<Counters>,
+        sequence: u32,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let counters = Arc::new(Counters::default());
+            let config = CollectorConfig { sessions: SessionLimits::default(), batch_rows: 8 };
+            Lab { collector: Collector::new(config, Arc::clone(&counters)), counters, sequence: 0 }
+        }
+
+        fn send(&mut self, payload: &[u8]) {
+            let datagram = Datagram {
+                source: "192.0.2.1:50000".parse().unwrap(),
+                destination: "192.0.2.2:2055".parse().unwrap(),
+                payload,
+            };
+            self.collector.datagram(&datagram, NOW);
+        }
+
+        fn ipfix(&mut self, sets: &[Vec<u8>]) {
+            let sequence = self.sequence;
+            self.send(&ipfix(sequence, sets));
+        }
+
+        fn v9(&mut self, sets: &[Vec<u8>]) {
+            let mut message = vec![0, 9, 0, 1];
+            for word in [UPTIME, EXPORT, self.sequence, 5] {
+                message.extend(word.to_be_bytes());
+            }
+            message.extend(sets.concat());
+            self.sequence += 1;
+            self.send(&message);
+        }
+
+        fn rows(&mut self) -> Batch {
+            self.collector.take_batch().unwrap_or_default()
+        }
+
+        fn discarded(&self, reason: Discard) -> u64 {
+            self.counters.discarded(reason)
+        }
+    }
+
+    fn ipfix(sequence: u32, sets: &[Vec<u8>]) -> Vec<u8> {
+        let sets = sets.concat();
+        let mut message = vec![0, 10];
+        message.extend((16 + sets.len() as u16).to_be_bytes());
+        for word in [EXPORT, sequence, 5] {
+            message.extend(word.to_be_bytes());
+        }
+        message.extend(sets);
+        message
+    }
+
+    fn set(id: u16, body: &[u8]) -> Vec<u8> {
+        let mut set = id.to_be_bytes().to_vec();
+        set.extend((4 + body.len() as u16).to_be_bytes());
+        set.extend(body);
+        set
+    }
+
+    fn fields(fields: &[(u16, u16)]) -> Vec<u8> {
+        fields.iter().flat_map(|(e, l)| [e.to_be_bytes(), l.to_be_bytes()].concat()).collect()
+    }
+
+    /// A template set of one template with id 256; `set_id` is 0 for v9, 2 for IPFIX.
+    fn template(set_id: u16, specifiers: &[(u16, u16)]) -> Vec<u8> {
+        let mut body = vec![1, 0];
+        body.extend((specifiers.len() as u16).to_be_bytes());
+        body.extend(fields(specifiers));
+        set(set_id, &body)
+    }
+
+    fn v4(address: &str) -> Address {
+        address.parse::<std::net::IpAddr>().unwrap().into()
+    }
+
+    /// The first and the last moment of one IPFIX record.
+    fn times(specifiers: &[(u16, u16)], record: &[u8]) -> (u64, u64) {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, specifiers), set(256, record)]);
+        let rows = lab.rows();
+        assert_eq!(rows.rows(), 1);
+        (rows.first_ms[0], rows.last_ms[0])
+    }
+
+    #[test]
+    fn a_v5_record_is_a_row() {
+        let mut packet = vec![0, 5, 0, 1];
+        for word in [UPTIME, EXPORT, 500_000_000, 0, 0x0203_0000] {
+            packet.extend(word.to_be_bytes());
+        }
+        packet.extend([10, 0, 0, 1, 10, 0, 0, 2, 10, 0, 0, 3, 0, 4, 0, 5]);
+        for word in [6, 700, UPTIME - 9_000, UPTIME - 1_000] {
+            packet.extend(word.to_be_bytes());
+        }
+        packet.extend([0x1f, 0x90, 0, 80, 0, 0x1b, 6, 0xb8, 0, 11, 0, 12, 24, 16, 0, 0]);
+        let mut lab = Lab::new();
+        lab.send(&packet);
+        let rows = lab.rows();
+        let mut expected = Batch::default();
+        expected.received_ms.push(NOW.0);
+        expected.first_ms.push(EXPORT_MS + 500 - 9_000);
+        expected.last_ms.push(EXPORT_MS + 500 - 1_000);
+        expected.source_address.push(v4("10.0.0.1"));
+        expected.destination_address.push(v4("10.0.0.2"));
+        expected.next_hop.push(v4("10.0.0.3"));
+        expected.source_port.push(8080);
+        expected.destination_port.push(80);
+        expected.protocol.push(6);
+        expected.tcp_flags.push(0x1b);
+        expected.tos.push(0xb8);
+        expected.packets.push(6);
+        expected.bytes.push(700);
+        expected.input_interface.push(4);
+        expected.output_interface.push(5);
+        expected.source_as.push(11);
+        expected.destination_as.push(12);
+        expected.source_mask.push(24);
+        expected.destination_mask.push(16);
+        expected.exporter.push(v4("192.0.2.1"));
+        expected.observation_domain.push(0x0203);
+        expected.fill(1);
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn v9_times_count_from_the_headers_uptime() {
+        let mut lab = Lab::new();
+        let template = template(0, &[(22, 4), (21, 4), (1, 4)]);
+        let record = [[0, 0, 0, 0], UPTIME.to_be_bytes(), [0, 0, 0, 9]].concat();
+        lab.v9(&[template, set(256, &record)]);
+        let rows = lab.rows();
+        assert_eq!((rows.first_ms[0], rows.last_ms[0]), (EXPORT_MS - 100_000, EXPORT_MS));
+        assert_eq!((rows.bytes[0], rows.observation_domain[0]), (9, 5));
+    }
+
+    #[test]
+    fn an_uptime_from_before_its_wrap_is_in_the_past() {
+        let uptime = Uptime::AtExport(1_000);
+        assert_eq!(uptime.moment(EXPORT_MS, u32::MAX), EXPORT_MS - 1_001);
+        assert_eq!(uptime.moment(EXPORT_MS, 3_000), EXPORT_MS + 2_000);
+        let long_up = Uptime::AtExport(3_000_000_000);
+        assert_eq!(long_up.moment(EXPORT_MS, 0), EXPORT_MS - 3_000_000_000);
+    }
+
+    #[test]
+    fn an_uptime_counts_from_the_start_however_often_it_wrapped() {
+        let boot = EXPORT_MS - (3 << 32) - 5_000;
+        assert_eq!(Uptime::Boot(boot).moment(EXPORT_MS, 2_000), EXPORT_MS - 3_000);
+        let started_now = Uptime::Boot(EXPORT_MS + 1_000);
+        assert_eq!(started_now.moment(EXPORT_MS, 2_000), EXPORT_MS + 3_000);
+    }
+
+    #[test]
+    fn no_uptime_overflows() {
+        for uptime in [Uptime::Boot(u64::MAX), Uptime::Boot(0), Uptime::AtExport(u32::MAX)] {
+            for export_ms in [0, u64::from(u32::MAX) * 1000] {
+                uptime.moment(export_ms, 0);
+                uptime.moment(export_ms, u32::MAX);
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_of_writing_a_moment_is_read() {
+        let seconds = [[0, 0, 0, 7], [0, 0, 0, 8]].concat();
+        assert_eq!(times(&[(150, 4), (151, 4)], &seconds), (7_000, 8_000));
+        let milliseconds = [7u64.to_be_bytes(), 8u64.to_be_bytes()].concat();
+        assert_eq!(times(&[(152, 8), (153, 8)], &milliseconds), (7, 8));
+        let ntp = (2_208_988_800u64 + 7) << 32 | 1 << 31;
+        let ntp = [ntp.to_be_bytes(), (ntp + (1 << 32)).to_be_bytes()].concat();
+        assert_eq!(times(&[(154, 8), (155, 8)], &ntp), (7_500, 8_500));
+        assert_eq!(times(&[(156, 8), (157, 8)], &ntp), (7_500, 8_500));
+        let ago = [5_000_000u32.to_be_bytes(), 3_000_000u32.to_be_bytes()].concat();
+        let expected = (EXPORT_MS - 5_000, EXPORT_MS - 3_000);
+        assert_eq!(times(&[(158, 4), (159, 4)], &ago), expected);
+        assert_eq!(times(&[(323, 8)], &7u64.to_be_bytes()), (7, 7));
+        assert_eq!(times(&[(322, 4)], &[0, 0, 0, 7]), (7_000, 7_000));
+    }
+
+    #[test]
+    fn ntp_seconds_go_on_after_2036() {
+        assert_eq!(ntp_ms(0), ((1 << 32) - 2_208_988_800) * 1000);
+    }
+
+    #[test]
+    fn a_record_without_times_has_the_export_time() {
+        assert_eq!(times(&[(4, 1)], &[6]), (EXPORT_MS, EXPORT_MS));
+    }
+
+    #[test]
+    fn one_end_and_the_duration_give_the_other() {
+        let start = [7_000u64.to_be_bytes().to_vec(), vec![0, 0, 0, 9]].concat();
+        assert_eq!(times(&[(152, 8), (161, 4)], &start), (7_000, 7_009));
+        assert_eq!(times(&[(153, 8), (161, 4)], &start), (6_991, 7_000));
+        assert_eq!(times(&[(153, 8)], &7u64.to_be_bytes()), (7, 7));
+    }
+
+    #[test]
+    fn the_start_of_the_exporter_may_stand_in_the_record() {
+        let boot = EXPORT_MS - 50_000;
+        let record = [&boot.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0, 0, 2]].concat();
+        assert_eq!(times(&[(160, 8), (22, 4), (21, 4)], &record), (boot + 1, boot + 2));
+    }
+
+    #[test]
+    fn the_start_of_the_exporter_may_stand_in_options_data() {
+        let mut lab = Lab::new();
+        let mut options = vec![1, 1, 0, 2, 0, 1];
+        options.extend(fields(&[(143, 4), (160, 8)]));
+        let boot = EXPORT_MS - 50_000;
+        let data = [&[0, 0, 0, 1][..], &boot.to_be_bytes()].concat();
+        let record = set(256, &[0, 0, 0, 1, 0, 0, 0, 2]);
+        let sets = [set(3, &options), template(2, &[(22, 4), (21, 4)]), set(257, &data), record];
+        lab.ipfix(&sets);
+        let rows = lab.rows();
+        assert_eq!((rows.first_ms[0], rows.last_ms[0]), (boot + 1, boot + 2));
+        assert_eq!(lab.counters.options_decoded.get(), 1);
+        assert_eq!(lab.counters.records_decoded.get(), 1);
+    }
+
+    #[test]
+    fn counters_of_any_size_are_numbers() {
+        for length in 1..=8usize {
+            let mut lab = Lab::new();
+            let mut record = vec![0; length];
+            record[length - 1] = 42;
+            record[0] |= 1;
+            let expected = record.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+            lab.ipfix(&[template(2, &[(1, length as u16)]), set(256, &record)]);
+            assert_eq!(lab.rows().bytes, [expected]);
+        }
+    }
+
+    #[test]
+    fn a_record_counts_both_directions() {
+        let mut lab = Lab::new();
+        lab.v9(&[
+            template(0, &[(231, 2), (232, 2), (2, 1), (24, 1)]),
+            set(256, &[0, 9, 0, 4, 2, 3]),
+        ]);
+        let rows = lab.rows();
+        assert_eq!((rows.bytes[0], rows.packets[0]), (13, 5));
+    }
+
+    #[test]
+    fn a_sum_of_counters_does_not_overflow() {
+        let mut lab = Lab::new();
+        lab.v9(&[template(0, &[(1, 8), (23, 8)]), set(256, &[0xff; 16])]);
+        assert_eq!(lab.rows().bytes, [u64::MAX]);
+    }
+
+    #[test]
+    fn a_dual_stack_record_has_the_address_that_is_not_zero() {
+        let mut lab = Lab::new();
+        let mut records = vec![0; 40];
+        records[..4].copy_from_slice(&[10, 0, 0, 1]);
+        records[20 + 4..40].copy_from_slice(&[0x20; 16]);
+        lab.ipfix(&[template(2, &[(8, 4), (27, 16)]), set(256, &records)]);
+        assert_eq!(lab.rows().source_address, [v4("10.0.0.1"), Address([0x20; 16])]);
+    }
+
+    #[test]
+    fn an_ipv4_address_of_zeroes_is_an_address() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(8, 4)]), set(256, &[0; 4])]);
+        assert_eq!(lab.rows().source_address, [v4("0.0.0.0")]);
+    }
+
+    #[test]
+    fn icmp_type_and_code_stand_for_the_port() {
+        for (specifiers, record) in [
+            (&[(32u16, 2u16)][..], &[3u8, 1][..]),
+            (&[(11, 2), (32, 2)], &[0, 0, 3, 1]),
+            (&[(176, 1), (177, 1)], &[3, 1]),
+            (&[(11, 2), (177, 1), (176, 1)], &[0, 0, 1, 3]),
+        ] {
+            let mut lab = Lab::new();
+            lab.ipfix(&[template(2, specifiers), set(256, record)]);
+            assert_eq!(lab.rows().destination_port, [0x0301]);
+        }
+    }
+
+    #[test]
+    fn a_port_is_not_overwritten_by_icmp() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(11, 2), (176, 1), (177, 1)]), set(256, &[0, 80, 3, 1])]);
+        assert_eq!(lab.rows().destination_port, [80]);
+    }
+
+    #[test]
+    fn tcp_flags_of_two_bytes_keep_the_lower() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(6, 2)]), set(256, &[0x01, 0x12])]);
+        assert_eq!(lab.rows().tcp_flags, [0x12]);
+    }
+
+    #[test]
+    fn of_repeated_elements_the_innermost_counts() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(4, 1), (7, 2), (4, 1)]), set(256, &[41, 0, 9, 17])]);
+        let rows = lab.rows();
+        assert_eq!((rows.protocol[0], rows.source_port[0]), (17, 9));
+    }
+
+    #[test]
+    fn variable_length_records_are_rows() {
+        let mut lab = Lab::new();
+        let specifiers = [(82, u16::MAX), (1, u16::MAX), (8, 4), (176, 1)];
+        let records =
+            [&[2, 0, 0, 1, 9, 10, 0, 0, 1, 8][..], &[255, 0, 0, 3, 1, 0, 0, 10, 0, 0, 2, 3]];
+        lab.ipfix(&[template(2, &specifiers), set(256, &records.concat())]);
+        let rows = lab.rows();
+        assert_eq!(rows.bytes, [9, 65_536]);
+        assert_eq!(rows.source_address, [v4("10.0.0.1"), v4("10.0.0.2")]);
+        assert_eq!(rows.destination_port, [0x0800, 0x0300]);
+    }
+
+    #[test]
+    fn records_before_a_malformed_one_are_used() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(82, u16::MAX), (4, 1)]), set(256, &[0, 6, 9, 6])]);
+        assert_eq!(lab.rows().protocol, [6]);
+        assert_eq!(lab.discarded(Discard::RecordMalformed), 1);
+    }
+
+    #[test]
+    fn sets_before_a_lying_length_are_used() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(4, 1)]), set(256, &[6]), vec![1, 0, 0, 99]]);
+        assert_eq!(lab.rows().protocol, [6]);
+        assert_eq!(lab.discarded(Discard::SetLength), 1);
+        assert_eq!(lab.counters.datagrams_accepted.get(), 1);
+    }
+
+    #[test]
+    fn data_before_its_template_is_counted_and_not_fatal() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[set(256, &[6]), template(2, &[(4, 1)]), set(256, &[17])]);
+        assert_eq!(lab.rows().protocol, [17]);
+        assert_eq!(lab.discarded(Discard::UnknownTemplate), 1);
+    }
+
+    #[test]
+    fn a_redefined_template_holds_from_there_on() {
+        let mut lab = Lab::new();
+        let before = [template(0, &[(4, 1)]), set(256, &[6])];
+        let after = [template(0, &[(5, 1), (4, 1)]), set(256, &[1, 17])];
+        lab.v9(&[before, after].concat());
+        let rows = lab.rows();
+        assert_eq!((rows.protocol, rows.tos), (vec![6, 17], vec![0, 1]));
+    }
+
+    #[test]
+    fn a_withdrawn_template_is_unknown() {
+        for withdrawal in [[1, 0, 0, 0], [0, 2, 0, 0]] {
+            let mut lab = Lab::new();
+            lab.ipfix(&[template(2, &[(4, 1)]), set(2, &withdrawal), set(256, &[6])]);
+            assert!(lab.rows().is_empty());
+            assert_eq!(lab.discarded(Discard::UnknownTemplate), 1);
+            assert_eq!(lab.counters.templates_received.get(), 1);
+        }
+    }
+
+    #[test]
+    fn templates_belong_to_their_session() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(4, 1)])]);
+        let mut other_domain = ipfix(0, &[set(256, &[6])]);
+        other_domain[15] = 6;
+        lab.send(&other_domain);
+        assert_eq!(lab.discarded(Discard::UnknownTemplate), 1);
+        assert_eq!(lab.collector.sessions().len(), 2);
+    }
+
+    #[test]
+    fn v9_sequence_counts_packets() {
+        let mut lab = Lab::new();
+        lab.v9(&[template(0, &[(4, 1)]), set(256, &[6, 6, 6])]);
+        lab.v9(&[]);
+        lab.sequence += 2;
+        lab.v9(&[]);
+        assert_eq!(lab.counters.sequence_lost.get(), 2);
+    }
+
+    #[test]
+    fn ipfix_sequence_counts_data_records() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(4, 1)]), set(256, &[6, 6, 6])]);
+        lab.sequence = 3;
+        lab.ipfix(&[set(256, &[6])]);
+        assert_eq!(lab.counters.sequence_lost.get(), 0);
+        lab.sequence = 9;
+        lab.ipfix(&[set(256, &[6])]);
+        assert_eq!(lab.counters.sequence_lost.get(), 5);
+    }
+
+    #[test]
+    fn an_unreadable_set_is_no_loss_on_the_way() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[set(256, &[6, 6, 6])]);
+        lab.sequence = 3;
+        lab.ipfix(&[]);
+        assert_eq!(lab.counters.sequence_lost.get(), 0);
+    }
+
+    #[test]
+    fn a_full_batch_says_so() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[template(2, &[(4, 1)]), set(256, &[6; 7])]);
+        assert!(!lab.collector.is_full());
+        lab.ipfix(&[set(256, &[6])]);
+        assert!(lab.collector.is_full());
+        assert_eq!(lab.rows().rows(), 8);
+        assert!(lab.collector.take_batch().is_none());
+    }
+
+    #[test]
+    fn a_full_session_table_is_a_named_discard() {
+        let counters = Arc::new(Counters::default());
+        let sessions = SessionLimits { sessions: 1, ..SessionLimits::default() };
+        let config = CollectorConfig { sessions, batch_rows: 8 };
+        let collector = Collector::new(config, Arc::clone(&counters));
+        let mut lab = Lab { collector, counters, sequence: 0 };
+        lab.ipfix(&[]);
+        lab.v9(&[]);
+        assert_eq!(lab.discarded(Discard::SessionTableFull), 1);
+        assert_eq!(lab.counters.datagrams_accepted.get(), 1);
+    }
+}

@@ -571,3 +571,200 @@ impl Drop for TemplateStore {
         self.withdraw_all(true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::set::{Set, TemplateRecords};
+
+    const VARIABLE: u16 = ipfix::VARIABLE_LENGTH;
+
+    /// A template set's body: id 256 and these elements and lengths.
+    fn body(fields: &[(u16, u16)]) -> Vec<u8> {
+        let mut body = vec![1, 0];
+        body.extend((fields.len() as u16).to_be_bytes());
+        for (element, length) in fields {
+            body.extend(element.to_be_bytes());
+            body.extend(length.to_be_bytes());
+        }
+        body
+    }
+
+    fn with_record<T>(body: &[u8], use_it: impl FnOnce(&TemplateRecord<'_>) -> T) -> T {
+        let set = Set { id: ipfix::SET_TEMPLATES, body };
+        let record = TemplateRecords::new(Protocol::Ipfix, &set).next().unwrap().unwrap();
+        use_it(&record)
+    }
+
+    fn compile(protocol: Protocol, fields: &[(u16, u16)]) -> Result<Template, Discard> {
+        with_record(&body(fields), |record| Template::compile(protocol, record))
+    }
+
+    fn ipfix(fields: &[(u16, u16)]) -> Template {
+        compile(Protocol::Ipfix, fields).unwrap()
+    }
+
+    fn records(template: &Template, body: &[u8]) -> Vec<Result<Vec<u8>, Discard>> {
+        template.records(body).map(|record| record.map(<[u8]>::to_vec)).collect()
+    }
+
+    fn store(limit: usize, bytes: usize) -> TemplateStore {
+        TemplateStore::new(limit, TemplateBudget::new(bytes))
+    }
+
+    fn learn(store: &mut TemplateStore, fields: &[(u16, u16)]) -> Result<Change, Discard> {
+        with_record(&body(fields), |record| store.learn(Protocol::Ipfix, record))
+    }
+
+    #[test]
+    fn padding_shorter_than_a_record_is_no_record() {
+        let template = ipfix(&[(8, 4)]);
+        assert_eq!(template.fixed_length, Some(4));
+        assert_eq!(records(&template, &[1, 2, 3, 4, 0, 0, 0]), [Ok(vec![1, 2, 3, 4])]);
+    }
+
+    #[test]
+    fn records_of_no_length_are_refused() {
+        let refused = compile(Protocol::Netflow9, &[(8, 0), (12, 0)]);
+        assert_eq!(refused.unwrap_err(), Discard::TemplateMalformed);
+    }
+
+    #[test]
+    fn a_field_of_no_length_takes_no_place() {
+        let template = ipfix(&[(1, 0), (4, 1)]);
+        assert_eq!(template.fixed_length, Some(1));
+        let columns: Vec<_> = template.plan.columns.iter().map(|plan| plan.column).collect();
+        assert_eq!(columns, [Column::Protocol]);
+    }
+
+    #[test]
+    fn too_many_fields_are_refused() {
+        assert!(compile(Protocol::Ipfix, &[(1, 4); MAX_FIELDS]).is_ok());
+        let refused = compile(Protocol::Ipfix, &[(1, 4); MAX_FIELDS + 1]);
+        assert_eq!(refused.unwrap_err(), Discard::TemplateMalformed);
+    }
+
+    #[test]
+    fn lengths_of_one_byte_and_of_three_are_walked() {
+        let template = ipfix(&[(82, VARIABLE), (4, 1)]);
+        assert_eq!((template.fixed_length, template.min_length), (None, 2));
+        let body = [2, 9, 9, 6, 255, 0, 1, 9, 17, 0, 6];
+        let expected = [vec![2, 9, 9, 6], vec![255, 0, 1, 9, 17], vec![0, 6]].map(Ok);
+        assert_eq!(records(&template, &body), expected);
+    }
+
+    #[test]
+    fn a_variable_length_that_leaves_the_set_ends_it() {
+        let template = ipfix(&[(82, VARIABLE), (4, 1)]);
+        for lie in [&[9, 0, 0, 0][..], &[255, 1, 0, 0], &[255, 0], &[1, 0]] {
+            let mut body = vec![0, 6];
+            body.extend(lie);
+            let expected = [Ok(vec![0, 6]), Err(Discard::RecordMalformed)];
+            assert_eq!(records(&template, &body), expected);
+        }
+    }
+
+    #[test]
+    fn values_behind_variable_lengths_are_found() {
+        let template = ipfix(&[(4, 1), (82, VARIABLE), (7, 2), (1, VARIABLE), (11, 2)]);
+        let record = [6, 2, 0, 0, 0x1f, 0x90, 255, 0, 3, 1, 2, 3, 0, 80];
+        let mut scratch = Vec::new();
+        let places: Vec<_> = template.places(&record, &mut scratch).to_vec();
+        let place = |offset, length| Place { offset, length };
+        assert_eq!(places, [place(0, 1), place(4, 2), place(9, 3), place(12, 2)]);
+    }
+
+    #[test]
+    fn a_walk_costs_no_step_for_fields_of_no_length() {
+        let mut fields = vec![(210, 0); MAX_FIELDS - 1];
+        fields.push((82, VARIABLE));
+        let template = ipfix(&fields);
+        assert_eq!(template.layout.as_ref().unwrap().runs.len(), 2);
+        assert_eq!(template.records(&[0; 1000]).count(), 1000);
+    }
+
+    #[test]
+    fn times_that_need_the_header_bind_the_record_to_it() {
+        let bound =
+            |protocol, fields: &[(u16, u16)]| compile(protocol, fields).unwrap().bound_to_header;
+        use Protocol::{Ipfix, Netflow9};
+        assert!(bound(Netflow9, &[(22, 4), (21, 4)]));
+        assert!(bound(Netflow9, &[(1, 4)]), "without times it is the export time");
+        assert!(bound(Netflow9, &[(152, 8), (21, 4)]));
+        assert!(!bound(Netflow9, &[(152, 8), (153, 8), (22, 4), (21, 4)]));
+        assert!(!bound(Ipfix, &[(150, 4)]), "the start stands for the end");
+        assert!(!bound(Ipfix, &[(323, 8)]));
+        assert!(bound(Ipfix, &[(158, 4), (159, 4)]));
+        assert!(bound(Ipfix, &[(22, 4), (21, 4)]));
+        assert!(!bound(Ipfix, &[(22, 4), (21, 4), (160, 8)]));
+    }
+
+    #[test]
+    fn options_are_bound_to_their_header() {
+        let body = [1, 0, 0, 2, 0, 1, 0, 149, 0, 4, 0, 152, 0, 8];
+        let set = Set { id: ipfix::SET_OPTIONS_TEMPLATES, body: &body };
+        let record = TemplateRecords::new(Protocol::Ipfix, &set).next().unwrap().unwrap();
+        let template = Template::compile(Protocol::Ipfix, &record).unwrap();
+        assert!(template.options && template.bound_to_header);
+        assert_eq!(*template.record, body);
+    }
+
+    #[test]
+    fn a_template_sent_again_is_the_same() {
+        let mut store = store(8, 1 << 20);
+        assert_eq!(learn(&mut store, &[(1, 4)]), Ok(Change::New));
+        assert_eq!(learn(&mut store, &[(1, 4)]), Ok(Change::Same));
+        assert_eq!(learn(&mut store, &[(1, 8)]), Ok(Change::Changed));
+        assert_eq!(store.get(256).unwrap().fixed_length, Some(8));
+        assert_eq!(store.len(), 1);
+    }
+
+    #[test]
+    fn a_refused_redefinition_takes_the_old_one_with_it() {
+        let mut store = store(8, 1 << 20);
+        learn(&mut store, &[(1, 4)]).unwrap();
+        assert_eq!(learn(&mut store, &[(1, 0)]), Err(Discard::TemplateMalformed));
+        assert!(store.get(256).is_none());
+    }
+
+    #[test]
+    fn a_full_store_still_redefines() {
+        let mut store = store(1, 1 << 20);
+        learn(&mut store, &[(1, 4)]).unwrap();
+        let mut other = body(&[(1, 4)]);
+        other[1] = 1;
+        let refused = with_record(&other, |record| store.learn(Protocol::Ipfix, record));
+        assert_eq!(refused, Err(Discard::TemplateTableFull));
+        assert_eq!(learn(&mut store, &[(2, 4)]), Ok(Change::Changed));
+    }
+
+    #[test]
+    fn stores_share_a_budget_and_give_it_back() {
+        let budget = TemplateBudget::new(ipfix(&[(1, 4)]).memory());
+        let mut first = TemplateStore::new(8, Arc::clone(&budget));
+        let mut second = TemplateStore::new(8, Arc::clone(&budget));
+        assert_eq!(learn(&mut first, &[(1, 4)]), Ok(Change::New));
+        assert_eq!(learn(&mut second, &[(1, 4)]), Err(Discard::TemplateTableFull));
+        assert!(first.withdraw(256));
+        assert_eq!(learn(&mut second, &[(1, 4)]), Ok(Change::New));
+        drop(second);
+        assert_eq!(learn(&mut first, &[(1, 4)]), Ok(Change::New));
+    }
+
+    #[test]
+    fn withdrawing_all_spares_the_other_kind() {
+        let mut store = store(8, 1 << 20);
+        learn(&mut store, &[(1, 4)]).unwrap();
+        store.withdraw_all(true);
+        assert_eq!(store.len(), 1);
+        store.withdraw_all(false);
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn netflow5_has_a_place_for_every_field_that_has_a_column() {
+        let plan = netflow5_plan();
+        assert_eq!(plan.columns.len(), 16);
+        assert_eq!(plan.times.start.unwrap().clock, Clock::Uptime);
+    }
+}
