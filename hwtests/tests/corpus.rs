@@ -149,6 +149,7 @@ fn through(test: &str, distribution: Distribution, io: &'static str) {
         slaves: vec!["slave1".into(), "slave2".into()],
         external: Vec::new(),
         stores: None,
+        slave_words: Vec::new(),
     };
     let units = must(Units::start(must(network), &weir(), group));
     let to = [units.target(false), units.target(true)];

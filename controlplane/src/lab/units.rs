@@ -34,6 +34,8 @@ pub struct Group {
     pub external: Vec<String>,
     /// Where slaves put their stores; a folder of the lab when `None`.
     pub stores: Option<PathBuf>,
+    /// Further words of the slaves' command lines.
+    pub slave_words: Vec<String>,
 }
 
 /// Running units.
@@ -311,7 +313,7 @@ impl Units {
         command.arg(role).arg("--topology").arg(self.topology_path()).args(["--unit", unit]);
         match role {
             "slave" => {
-                command.arg("--dir").arg(self.store(unit));
+                command.arg("--dir").arg(self.store(unit)).args(&self.group.slave_words);
             }
             "proxy" => {
                 command.args(["--io", self.group.io]);

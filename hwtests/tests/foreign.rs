@@ -1,0 +1,165 @@
+//! Debian's nfcapd in a slave's place: it stores the same sums as for the same flows sent straight
+//! to it, sees each exporter under its own address, and reports no more sequence errors.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use weir_controlplane::lab::units::{EXPORTERS, Group, MASTER, PROXY, Units};
+use weir_controlplane::lab::{Error, Network, tool, wait_for};
+use weir_controlplane::topology::Distribution;
+use weir_hwtests::nfcapd::{Nfcapd, Stored};
+use weir_hwtests::{can_run, corpus, must, weir};
+
+const LISTEN: u16 = 2055;
+const FOREIGN: [&str; 2] = ["foreign1", "foreign2"];
+
+/// What one exporter sends: the words of `weir replay`, and the address that it sends from.
+struct Stream {
+    exporter: IpAddr,
+    words: Vec<String>,
+}
+
+/// Generated flows of each protocol and IP version, and the corpus where there is one.
+fn streams(network: &Network) -> Vec<Stream> {
+    let mut sent: Vec<Vec<String>> = ["v5", "v9", "ipfix"]
+        .iter()
+        .map(|protocol| vec!["--generate".into(), (*protocol).into(), "--flows".into(), "5000".into()])
+        .collect();
+    match corpus::folder() {
+        Some(folder) => sent.extend(corpus::conversations(&folder).into_iter().map(|conversation| {
+            conversation.files.iter().map(|file| file.display().to_string()).collect()
+        })),
+        None => println!("no corpus beside the workspace: only generated flows are sent"),
+    }
+    (1..)
+        .zip(sent)
+        .map(|(number, words)| Stream { exporter: network.exporter(number, number % 5 == 2), words })
+        .collect()
+}
+
+fn replay(network: &Network, stream: &Stream, to: &[String]) -> Result<(), Error> {
+    let mut command = network.site(EXPORTERS).command(weir());
+    command.arg("replay").args(&stream.words).args(["--rate", "4000", "--json"]);
+    command.args(["--source", &stream.exporter.to_string()]);
+    command.args(to.iter().flat_map(|to| ["--to", to]));
+    tool::run(&mut command).map(drop)
+}
+
+/// An nfcapd for each IP version at each of these sites.
+fn collectors(
+    network: &Network,
+    sites: &[&str],
+    port: u16,
+    folder: &std::path::Path,
+) -> Result<Vec<Nfcapd>, Error> {
+    let mut all = Vec::new();
+    for name in sites {
+        let site = network.site(name);
+        let v6 = site.v6.expect("a site in a namespace has an IPv6 address");
+        for (version, address) in [("4", IpAddr::V4(site.v4)), ("6", IpAddr::V6(v6))] {
+            all.push(Nfcapd::start(&format!("{name}-{version}"), site, address, port, folder)?);
+        }
+    }
+    Ok(all)
+}
+
+/// What they stored together, by exporter.
+fn finish(collectors: Vec<Nfcapd>) -> Result<BTreeMap<IpAddr, Stored>, Error> {
+    let mut all: BTreeMap<IpAddr, Stored> = BTreeMap::new();
+    for collector in collectors {
+        for (exporter, stored) in collector.finish()? {
+            let sum = all.entry(exporter).or_default();
+            sum.sums += stored.sums;
+            sum.sequence_errors += stored.sequence_errors;
+        }
+    }
+    Ok(all)
+}
+
+/// Sums and sequence errors of the streams sent straight to nfcapd.
+fn straight() -> Result<BTreeMap<IpAddr, Stored>, Error> {
+    let network = Network::in_namespaces(&[EXPORTERS, "collector"])?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collectors = collectors(&network, &["collector"], LISTEN, folder.path())?;
+    let site = network.site("collector");
+    let v6 = site.v6.expect("a site in a namespace has an IPv6 address");
+    let to = [format!("{}:{LISTEN}", site.v4), format!("[{v6}]:{LISTEN}")];
+    for stream in streams(&network) {
+        replay(&network, &stream, &to)?;
+    }
+    finish(collectors)
+}
+
+/// The same behind a proxy, on two nfcapd in slaves' places.
+fn behind(
+    distribution: Distribution,
+    io: &'static str,
+) -> Result<BTreeMap<IpAddr, Stored>, Error> {
+    let names = [&[EXPORTERS, PROXY, MASTER], FOREIGN.as_slice()].concat();
+    let network = Network::in_namespaces(&names)?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collectors = collectors(&network, &FOREIGN, LISTEN + 30_000, folder.path())?;
+    let group = Group {
+        distribution,
+        io,
+        listen: LISTEN,
+        slaves: Vec::new(),
+        external: FOREIGN.iter().map(|&name| name.into()).collect(),
+        stores: None,
+        slave_words: Vec::new(),
+    };
+    let units = Units::start(network, &weir(), group)?;
+    let to = [units.target(false), units.target(true)];
+    for stream in streams(units.network()) {
+        replay(units.network(), &stream, &to)?;
+    }
+    // An open message leaves within 50 ms; the proxy says when none is left.
+    wait_for("the proxy to have sent everything", 20, || {
+        let status = units.status()?;
+        let proxy = weir_controlplane::lab::units::unit(&status, PROXY);
+        let traffic = proxy.and_then(|proxy| proxy.traffic.as_ref());
+        Ok(traffic.is_some_and(|t| t.records_in_flight == 0 && t.is_conserved()).then_some(()))
+    })?;
+    finish(collectors)
+}
+
+fn compare(test: &str, distribution: Distribution, io: &'static str) {
+    if !can_run(test, &["ip", "ethtool", "nfcapd", "nfdump"]) {
+        return;
+    }
+    let (straight, behind) = (must(straight()), must(behind(distribution, io)));
+    assert!(straight.values().map(|s| s.sums.flows).sum::<u64>() >= 15_000, "{straight:?}");
+    let mut wrong = Vec::new();
+    println!("{test}:\n{:>16} {:>8}  sequence errors straight, behind", "exporter", "flows");
+    for (exporter, stored) in &straight {
+        let got = behind.get(exporter).copied().unwrap_or_default();
+        let errors = (stored.sequence_errors, got.sequence_errors);
+        println!("{exporter:>16} {:>8}  {}, {}", stored.sums.flows, errors.0, errors.1);
+        if got.sums != stored.sums || got.sequence_errors > stored.sequence_errors {
+            wrong.push(format!("{exporter}: straight {stored:?}, behind weir {got:?}"));
+        }
+    }
+    let strangers: Vec<_> = behind.keys().filter(|ip| !straight.contains_key(ip)).collect();
+    assert!(strangers.is_empty(), "exporters that nobody is: {strangers:?}");
+    assert!(wrong.is_empty(), "{test}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn round_robin_over_af_xdp_onto_nfcapd() {
+    compare("round_robin_over_af_xdp_onto_nfcapd", Distribution::RoundRobin, "afxdp");
+}
+
+#[test]
+fn round_robin_over_sockets_onto_nfcapd() {
+    compare("round_robin_over_sockets_onto_nfcapd", Distribution::RoundRobin, "socket");
+}
+
+#[test]
+fn flow_source_over_af_xdp_onto_nfcapd() {
+    compare("flow_source_over_af_xdp_onto_nfcapd", Distribution::FlowSource, "afxdp");
+}
+
+#[test]
+fn flow_source_over_sockets_onto_nfcapd() {
+    compare("flow_source_over_sockets_onto_nfcapd", Distribution::FlowSource, "socket");
+}
