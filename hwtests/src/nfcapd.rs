@@ -60,8 +60,8 @@ impl Nfcapd {
     /// When it does not end, or nfdump cannot read what it wrote.
     pub fn finish(mut self) -> Result<BTreeMap<IpAddr, Stored>, Error> {
         wait_for("nfcapd to read what waits", 20, || Ok((self.queued() == Some(0)).then_some(())))?;
-        self.process.stop()?;
-        let said = self.process.output() + &self.process.log_end();
+        self.end()?;
+        let said = self.process.output() + &self.process.log();
         let mut all = BTreeMap::new();
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -70,6 +70,20 @@ impl Nfcapd {
             all.insert(exporter, Stored { sums, sequence_errors: sequence_errors(&said, &name) });
         }
         Ok(all)
+    }
+
+    /// Ends it. A signal that comes just before it waits for the next packet is lost on it, so it is
+    /// told until it has heard.
+    fn end(&mut self) -> Result<(), Error> {
+        let mut last = Ok(());
+        for _ in 0..30 {
+            self.process.signal("TERM")?;
+            last = self.process.wait_end(1).map(drop);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
     }
 
     /// Bytes that wait in its socket; `None` when it has none.

@@ -10,6 +10,11 @@ use super::{Error, tool, wait_for};
 /// busy, and nothing waits longer than it must.
 const PATIENCE_S: u64 = 60;
 
+/// Whether a process of this id runs.
+pub(super) fn is_running(id: u32) -> bool {
+    Path::new("/proc").join(id.to_string()).exists()
+}
+
 /// A running process; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -123,9 +128,14 @@ impl Process {
         std::fs::read_to_string(&self.output).unwrap_or_default()
     }
 
+    /// What it has written to stderr so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of what it has written to stderr.
     pub fn log_end(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
@@ -176,6 +186,6 @@ mod tests {
         let (_folder, process) = shell("exec sleep 60");
         let id = process.id();
         drop(process);
-        assert!(!Path::new(&format!("/proc/{id}")).exists());
+        assert!(!is_running(id));
     }
 }
