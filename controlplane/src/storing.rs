@@ -4,6 +4,7 @@
 //! counted records, never the collector's time. The thread ends when the ring's sender is gone and
 //! the ring is empty, and then seals.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use weir_dataplane::{Counters, Discard, Timestamp};
-use weir_store::{Batch, Reader, Store, StoreConfig};
+use weir_store::{Batch, Reader, Recovery, Store, StoreConfig};
 
 use crate::error::Error;
 use crate::status::StoreStatus;
@@ -28,7 +29,7 @@ pub struct Storing {
     reader: Reader,
     /// Decoded = taken from the ring; delivered = visible to queries.
     pub counters: Arc<Counters>,
-    thread: JoinHandle<Result<(), weir_store::Error>>,
+    thread: RefCell<Option<JoinHandle<Result<(), weir_store::Error>>>>,
 }
 
 impl Storing {
@@ -46,9 +47,9 @@ impl Storing {
             segments = health.segments,
             rows = health.sealed_rows,
             bytes = health.bytes,
-            recovery = ?recovery,
             "store opened"
         );
+        tell(&recovery);
         let (ring, batches) = bounded(RING);
         let counters = Arc::new(Counters::default());
         let page = Arc::clone(&counters);
@@ -56,6 +57,7 @@ impl Storing {
             .name("weir-store".into())
             .spawn(move || run(store, &batches, &page))
             .map_err(|source| Error::Start { what: "the store's thread", source })?;
+        let thread = RefCell::new(Some(thread));
         Ok((Storing { directory, reader, counters, thread }, ring))
     }
 
@@ -66,7 +68,7 @@ impl Storing {
 
     /// Whether the thread has ended, which it does not while the ring has a sender.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.borrow().as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// The store as `weir status` shows it.
@@ -87,10 +89,32 @@ impl Storing {
     ///
     /// # Errors
     /// [`Error::Store`] with what could not be sealed.
-    pub fn join(self) -> Result<(), Error> {
-        match self.thread.join() {
+    pub fn join(&self) -> Result<(), Error> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        match thread.join() {
             Ok(sealed) => Ok(sealed?),
             Err(_) => Err(Error::Configuration("the store's thread panicked: see the log".into())),
+        }
+    }
+}
+
+/// What a crash left, where it left something.
+fn tell(recovery: &Recovery) {
+    let Recovery { adopted, temporary_removed, torn, missing, damaged, manifest_rebuilt, .. } =
+        recovery;
+    if *manifest_rebuilt {
+        tracing::warn!("the store's manifest was unreadable: rebuilt from its segments");
+    }
+    if !adopted.is_empty() || *temporary_removed > 0 {
+        tracing::info!(?adopted, temporary_removed, "put in order after a crash");
+    }
+    for (names, meaning) in [
+        (torn, "segments cut short, set aside"),
+        (missing, "segments missing"),
+        (damaged, "segments damaged: queries leave them out"),
+    ] {
+        if !names.is_empty() {
+            tracing::warn!(?names, "{meaning}");
         }
     }
 }

@@ -14,8 +14,9 @@ use capnp_rpc::rpc_capnp::message;
 use common::{Unit, address, start_slave, topology_text, weir};
 use weir_controlplane::error::Error;
 use weir_controlplane::service::control::{ControlClient, ControlService, Identity};
-use weir_controlplane::service::query::QueryClient;
-use weir_controlplane::service::{Limits, Listener, ServiceCounters};
+use weir_controlplane::service::query::{Answered, Answers, QueryClient, QueryService};
+use weir_controlplane::service::{CHUNK_BYTES, Limits, Listener, ServiceCounters};
+use weir_controlplane::status::UnitStatus;
 use weir_controlplane::unit::on_rpc_thread;
 use weir_store::query::{Question, View};
 
@@ -242,6 +243,56 @@ fn a_lease_is_renewed_as_often_as_one_likes() {
             client.ping(Duration::from_secs(1)).await.unwrap();
         }
         assert_eq!(counters.broken.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn a_quiet_connection_that_is_pinged_outlives_the_window_of_silence() {
+    run(async || {
+        let counters = Rc::default();
+        let limits = short();
+        let at = control(limits, &counters).await;
+        let identity = Identity::of_this_process("p1", None);
+        let client = ControlClient::attach(at, &identity).await.unwrap();
+        let began = Instant::now();
+        while began.elapsed() < 4 * limits.idle {
+            client.ping(Duration::from_secs(1)).await.unwrap();
+            tokio::time::sleep(limits.idle / 10).await;
+        }
+        assert_eq!(counters.broken.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// A unit whose answer has this many bytes.
+struct Talkative(usize);
+
+impl Answers for Talkative {
+    async fn ask(&self, _: Question, _: Duration) -> Result<Answered, Error> {
+        let partial = (0..self.0).map(|at| at as u8).collect();
+        Ok(Answered { partial, ..Answered::default() })
+    }
+
+    async fn status(&self, _: Duration) -> UnitStatus {
+        UnitStatus::default()
+    }
+}
+
+#[test]
+fn an_answer_larger_than_a_message_comes_in_chunks_and_whole() {
+    run(async || {
+        for length in [0, CHUNK_BYTES, CHUNK_BYTES + 1, 5 * CHUNK_BYTES / 2] {
+            let at = SocketAddr::new(address().into(), 0);
+            let listener = Listener::bind("query", at, Limits::QUERY, Rc::default()).await.unwrap();
+            let at = listener.address().unwrap();
+            let unit = Rc::new(Talkative(length));
+            tokio::task::spawn_local(listener.serve(QueryService::bootstrap(unit)));
+            let client = QueryClient::connect(at).await.unwrap();
+            let view = View::Flows { limit: 1 };
+            let question = Question { filter: String::new(), from_ms: None, until_ms: None, view };
+            let answered = client.ask(&question, Duration::from_secs(10)).await.unwrap();
+            assert_eq!(answered.partial.len(), length);
+            assert!((0..length).all(|at| answered.partial[at] == at as u8));
+        }
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging at `level`, else at `$WEIR_LOG`, else at `info`.
@@ -12,6 +12,11 @@ use tracing_subscriber::EnvFilter;
 pub fn start(level: Option<&str>) -> anyhow::Result<()> {
     let from_environment = std::env::var("WEIR_LOG").ok();
     let level = level.or(from_environment.as_deref()).unwrap_or("info");
+    // A word that is no level would be taken for the name of a target, and silence all others.
+    let is_word = !level.contains(['=', ',']);
+    if is_word && level.parse::<tracing::level_filters::LevelFilter>().is_err() {
+        bail!("no log level {level:?}: try error, warn, info, debug or trace");
+    }
     let filter = EnvFilter::try_new(level).with_context(|| {
         format!("no log level {level:?}: try error, warn, info, debug or trace")
     })?;

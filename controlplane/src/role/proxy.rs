@@ -16,6 +16,8 @@ use weir_dataplane::session::SessionLimits;
 use weir_dataplane::worker::{ProxyMail, WorkerHandle};
 use weir_rpc::{CONTROL_PORT, QUERY_PORT};
 use weir_store::query::Question;
+use weir_tuning::plan::plan;
+use weir_tuning::{Probe, Profile};
 
 use crate::backend::{self, BackendChoice, WorkerParts};
 use crate::error::Error;
@@ -64,6 +66,7 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     let slaves: Vec<Unit> = topology.slaves_of(group).cloned().collect();
     let running = Running::new(unit);
     let ports = running.bind().await?;
+    advise(settings.backend.device.as_deref());
     let opened = backend::open(&settings.backend, &listening(unit, group))?;
     let name = opened.name();
     // Only AF_XDP writes frames itself, and needs to know whom to.
@@ -104,6 +107,23 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     }
     drop((serving, watching));
     end(worker).await
+}
+
+/// Says in the log what the host is and how it could be set for this work; changes nothing.
+fn advise(device: Option<&str>) {
+    let Some(device) = device else { return };
+    let probe = Probe::read(&[device]);
+    for line in probe.lines() {
+        tracing::info!("host: {line}");
+    }
+    match Profile::named("default") {
+        Ok(profile) => {
+            for change in plan(&profile, &probe).changes {
+                tracing::info!("could be tuned: {change}");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "no advice on tuning"),
+    }
 }
 
 async fn end(worker: WorkerHandle<ProxyMail>) -> Result<(), Error> {

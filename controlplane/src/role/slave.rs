@@ -107,7 +107,7 @@ pub async fn run(settings: SlaveSettings) -> Result<(), Error> {
         () = slave.broken(&worker) => tracing::error!("a thread of the packet path has ended; stopping"),
     }
     drop(serving);
-    slave.end(worker).await
+    slave.end(worker)
 }
 
 fn open_sockets(unit: &Unit, ports: &[u16]) -> Result<UdpReceive, Error> {
@@ -136,18 +136,9 @@ impl Slave {
     }
 
     /// Collector first, so that the store's ring ends; then the store, which seals.
-    async fn end(self: Rc<Self>, worker: WorkerHandle<SlaveMail>) -> Result<(), Error> {
+    fn end(&self, worker: WorkerHandle<SlaveMail>) -> Result<(), Error> {
         let collected = packet_path::stop(worker, SlaveMail::Stop);
-        // Connections are being closed; each holds the unit until its task has ended.
-        let mut slave = self;
-        let slave = loop {
-            match Rc::try_unwrap(slave) {
-                Ok(slave) => break slave,
-                Err(held) => slave = held,
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
-        slave.storing.join()?;
+        self.storing.join()?;
         tracing::info!("sealed");
         collected
     }

@@ -36,6 +36,7 @@ impl Unit {
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args([role, "--topology", topology.to_str().unwrap(), "--unit", name])
             .args(more)
+            .env("WEIR_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
