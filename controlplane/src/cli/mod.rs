@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod completions;
+pub mod demo;
 pub mod exit;
 pub mod logging;
 pub mod replay;
@@ -69,6 +70,8 @@ enum Command {
     Topology(topology::Arguments),
     /// Send exporters' packets again: captures or generated ones
     Replay(replay::Arguments),
+    /// Watch a whole topology work on this machine
+    Demo(demo::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match outcome {

@@ -8,6 +8,10 @@
 //! Invariant: whatever it started or created is gone when it is dropped. Deliberately not here: any
 //! touch of the machine's own interfaces, and any waiting by time alone.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
 pub mod network;
 pub mod process;
 pub mod tool;
@@ -54,6 +58,9 @@ pub enum Error {
         /// How long it was given.
         seconds: u64,
     },
+    /// The user wants an end.
+    #[error("interrupted")]
+    Interrupted,
     /// An answer of `weir --json` that makes no sense.
     #[error("`{command}` answered what makes no sense: {reason}")]
     Answer {
@@ -64,23 +71,49 @@ pub enum Error {
     },
 }
 
+/// Whether the user wants an end; set by a signal once [`obey_signals`] was called.
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// From now on SIGINT, SIGTERM and SIGHUP end whatever the lab waits for with
+/// [`Error::Interrupted`], so that everything is taken down in order.
+///
+/// # Errors
+/// When the system refuses.
+pub fn obey_signals() -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&INTERRUPTED))?;
+    }
+    Ok(())
+}
+
 /// Asks `done` every few milliseconds until it gives a value.
 ///
 /// # Errors
-/// [`Error::Timeout`] when it has not within `seconds`, and what `done` itself reports.
+/// [`Error::Timeout`] when it has not within `seconds`, [`Error::Interrupted`], and what `done`
+/// itself reports.
 pub fn wait_for<T>(
     what: &str,
     seconds: u64,
     mut done: impl FnMut() -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(value) = done()? {
             return Ok(value);
         }
-        if std::time::Instant::now() >= deadline {
+        if Instant::now() >= deadline {
             return Err(Error::Timeout { what: what.into(), seconds });
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        pause(Duration::from_millis(20))?;
     }
+}
+
+/// Sleeps for a short while.
+///
+/// # Errors
+/// [`Error::Interrupted`] when the user wants an end.
+pub fn pause(time: Duration) -> Result<(), Error> {
+    std::thread::sleep(time);
+    if INTERRUPTED.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
 }

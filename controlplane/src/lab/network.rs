@@ -4,11 +4,11 @@
 //! on a veth pair a checksum left to the hardware is never computed, and an XDP program would see
 //! the packet without it. Reverse path filters are off, since packets bear exporters' addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::process::is_running;
 use super::{Error, tool};
 
 /// Where namespaces stand as files.
@@ -122,20 +122,29 @@ impl Network {
         !self.namespaces.is_empty()
     }
 
-    /// Gives a site further addresses of its own network, or loopback; returns nothing to undo.
-    ///
-    /// # Errors
-    /// When `ip` refuses.
-    pub fn add_addresses(&self, site: &str, addresses: &[IpAddr]) -> Result<(), Error> {
-        let Some(namespace) = &self.site(site).namespace else { return Ok(()) };
-        let lines: String = addresses
-            .iter()
-            .map(|address| match address {
-                IpAddr::V4(v4) => format!("addr add {v4}/16 dev {DEVICE}\n"),
-                IpAddr::V6(v6) => format!("addr add {v6}/64 dev {DEVICE} nodad\n"),
-            })
-            .collect();
-        batch(Some(namespace), &lines)
+    /// The address of an exporter that is to be told apart from others, from 1: of no site, but of
+    /// the same network. On loopback, where IPv6 has but one address, it is IPv4 in any case.
+    pub fn exporter(&self, number: u16, v6: bool) -> IpAddr {
+        let [high, low] = number.to_be_bytes();
+        match self.sites.first().map(|site| site.v4.octets()) {
+            Some([127, x, y, _]) => Ipv4Addr::new(127, x, y, 100 + low % 150).into(),
+            _ if v6 => Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 1, number).into(),
+            _ => Ipv4Addr::new(10, 77, 1 + high, low).into(),
+        }
+    }
+
+    /// The first of the customary ports at which exporters can send and slaves receive here: on
+    /// loopback another process may have one.
+    pub fn free_port(&self, offset: u16) -> u16 {
+        const CUSTOMARY: [u16; 5] = [2055, 9995, 9996, 4739, 2056];
+        let free = |site: &Site, port: u16| UdpSocket::bind((site.v4, port)).is_ok();
+        let port = CUSTOMARY.iter().find(|&&port| {
+            self.sites.iter().all(|site| free(site, port) && free(site, port + offset))
+        });
+        match port {
+            Some(&port) if !self.is_namespaced() => port,
+            _ => CUSTOMARY[0],
+        }
     }
 
     /// Creates the namespaces, the switch and the cables between.
@@ -219,9 +228,7 @@ fn shell(namespace: &str, line: &str) -> Result<(), Error> {
 fn remove_stale() {
     let Ok(entries) = std::fs::read_dir(NAMESPACES) else { return };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        if let Some(owner) = owner(&name)
-            && !Path::new(&format!("/proc/{owner}")).exists()
-        {
+        if owner(&name).is_some_and(|owner| !is_running(owner)) {
             let _ = tool::run(Command::new("ip").args(["netns", "del", &name]));
         }
     }
@@ -244,6 +251,13 @@ mod tests {
             assert!(address.is_loopback());
             assert!(!addresses[..n].contains(address));
         }
+    }
+
+    #[test]
+    fn exporters_of_a_loopback_lab_are_loopback() {
+        let network = Network::on_loopback(&["a"]);
+        let [_, x, y, _] = network.site("a").v4.octets();
+        assert_eq!(network.exporter(3, true), IpAddr::from([127, x, y, 103]));
     }
 
     #[test]

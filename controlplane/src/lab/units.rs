@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::process::is_running;
 use super::{Error, Network, Process, tool, wait_for};
 use crate::coverage::Coverage;
 use crate::generate::Totals;
@@ -105,6 +106,23 @@ pub fn discarded(traffic: &Traffic, reason: &str) -> u64 {
     [datagram, set, record].iter().filter_map(|reasons| reasons.get(reason)).sum()
 }
 
+/// A folder for this lab; what labs left that were killed goes at the same time.
+fn folder() -> Result<tempfile::TempDir, Error> {
+    const PREFIX: &str = "weir-lab-";
+    let place = std::env::temp_dir();
+    for entry in std::fs::read_dir(&place).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if owner.and_then(|owner| owner.parse().ok()).is_some_and(|owner| !is_running(owner)) {
+            // Another user's folder stays, and does no harm.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(&place);
+    folder.map_err(|reason| Error::File { path: place.display().to_string(), reason })
+}
+
 /// Whether every record decoded has ended.
 fn is_at_rest(traffic: &Traffic) -> bool {
     traffic.records_in_flight == 0 && traffic.is_conserved()
@@ -116,11 +134,7 @@ impl Units {
     /// # Errors
     /// When a unit does not start; its log is in the error.
     pub fn start(network: Network, weir: &Path, group: Group) -> Result<Units, Error> {
-        let folder = tempfile::Builder::new().prefix("weir-lab-").tempdir();
-        let folder = folder.map_err(|reason| Error::File {
-            path: std::env::temp_dir().display().to_string(),
-            reason,
-        })?;
+        let folder = folder()?;
         let weir = weir.to_owned();
         let mut units = Units { processes: BTreeMap::new(), network, folder, group, weir };
         let (topology, text) = (units.topology_path(), units.topology());
