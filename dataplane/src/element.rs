@@ -121,97 +121,96 @@ pub(crate) enum Meaning {
 /// an exporter that counts the same packets on both its sides (`post` counters) the sum is twice
 /// the traffic, there as here.
 pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
+    let wanted = (field.enterprise, field.element);
+    let found = MEANINGS.binary_search_by_key(&wanted, |&(enterprise, id, ..)| (enterprise, id));
+    found.ok().map(|at| (MEANINGS[at].2, MEANINGS[at].3))
+}
+
+/// Enterprise, element, meaning and rank; in the order of the first two.
+#[rustfmt::skip]
+const MEANINGS: &[(u32, u16, Meaning, u8)] = {
     use Clock::*;
     use Column::*;
     use Meaning::*;
-    if field.enterprise == REVERSE {
-        return Some(match field.element {
-            1 => (Other(Bytes), 0),
-            85 => (Other(Bytes), 1),
-            2 => (Other(Packets), 0),
-            86 => (Other(Packets), 1),
-            _ => return None,
-        });
-    }
-    if field.enterprise != 0 {
-        return None;
-    }
-    Some(match field.element {
-        1 => (Number(Bytes), 0),
-        85 => (Number(Bytes), 1),
-        231 => (Number(Bytes), 2),
-        352 => (Number(Bytes), 3),
-        232 => (Other(Bytes), 2),
-        23 => (Other(Bytes), 3),
-        171 => (Other(Bytes), 4),
-        2 => (Number(Packets), 0),
-        86 => (Number(Packets), 1),
-        298 => (Number(Packets), 2),
-        299 => (Other(Packets), 2),
-        24 => (Other(Packets), 3),
-        172 => (Other(Packets), 4),
-        4 => (Number(Protocol), 0),
-        5 => (Number(Tos), 0),
-        6 => (Number(TcpFlags), 0),
-        7 => (Number(SourcePort), 0),
-        180 => (Number(SourcePort), 1),
-        182 => (Number(SourcePort), 2),
-        11 => (Number(DestinationPort), 0),
-        181 => (Number(DestinationPort), 1),
-        183 => (Number(DestinationPort), 2),
-        32 => (Number(DestinationPort), 3),
-        139 => (Number(DestinationPort), 4),
-        176 => (IcmpType, 0),
-        178 => (IcmpType, 1),
-        177 => (IcmpCode, 0),
-        179 => (IcmpCode, 1),
-        8 => (AddressV4(SourceAddress), 0),
-        27 => (AddressV6(SourceAddress), 1),
-        44 => (AddressV4(SourceAddress), 2),
-        170 => (AddressV6(SourceAddress), 3),
-        12 => (AddressV4(DestinationAddress), 0),
-        28 => (AddressV6(DestinationAddress), 1),
-        45 => (AddressV4(DestinationAddress), 2),
-        169 => (AddressV6(DestinationAddress), 3),
-        15 => (AddressV4(NextHop), 0),
-        62 => (AddressV6(NextHop), 1),
-        18 => (AddressV4(NextHop), 2),
-        63 => (AddressV6(NextHop), 3),
-        10 => (Number(InputInterface), 0),
-        252 => (Number(InputInterface), 1),
-        14 => (Number(OutputInterface), 0),
-        253 => (Number(OutputInterface), 1),
-        16 => (Number(SourceAs), 0),
-        17 => (Number(DestinationAs), 0),
-        9 => (Number(SourceMask), 0),
-        29 => (Number(SourceMask), 1),
-        13 => (Number(DestinationMask), 0),
-        30 => (Number(DestinationMask), 1),
-        61 => (Number(Direction), 0),
-        58 => (Number(Vlan), 0),
-        243 => (Number(Vlan), 1),
-        152 => (Start(Milliseconds), 0),
-        154 => (Start(Ntp), 1),
-        156 => (Start(Ntp), 2),
-        150 => (Start(Seconds), 3),
-        22 => (Start(Uptime), 4),
-        158 => (Start(DeltaMicroseconds), 5),
-        153 => (End(Milliseconds), 0),
-        155 => (End(Ntp), 1),
-        157 => (End(Ntp), 2),
-        151 => (End(Seconds), 3),
-        21 => (End(Uptime), 4),
-        159 => (End(DeltaMicroseconds), 5),
-        323 => (Observed(Milliseconds), 0),
-        324 => (Observed(Ntp), 1),
-        325 => (Observed(Ntp), 2),
-        322 => (Observed(Seconds), 3),
-        161 => (DurationMilliseconds, 0),
-        162 => (DurationMicroseconds, 1),
-        160 => (Boot, 0),
-        _ => return None,
-    })
-}
+    &[
+        (0, 1, Number(Bytes), 0),
+        (0, 2, Number(Packets), 0),
+        (0, 4, Number(Protocol), 0),
+        (0, 5, Number(Tos), 0),
+        (0, 6, Number(TcpFlags), 0),
+        (0, 7, Number(SourcePort), 0),
+        (0, 8, AddressV4(SourceAddress), 0),
+        (0, 9, Number(SourceMask), 0),
+        (0, 10, Number(InputInterface), 0),
+        (0, 11, Number(DestinationPort), 0),
+        (0, 12, AddressV4(DestinationAddress), 0),
+        (0, 13, Number(DestinationMask), 0),
+        (0, 14, Number(OutputInterface), 0),
+        (0, 15, AddressV4(NextHop), 0),
+        (0, 16, Number(SourceAs), 0),
+        (0, 17, Number(DestinationAs), 0),
+        (0, 18, AddressV4(NextHop), 2),
+        (0, 21, End(Uptime), 4),
+        (0, 22, Start(Uptime), 4),
+        (0, 23, Other(Bytes), 3),
+        (0, 24, Other(Packets), 3),
+        (0, 27, AddressV6(SourceAddress), 1),
+        (0, 28, AddressV6(DestinationAddress), 1),
+        (0, 29, Number(SourceMask), 1),
+        (0, 30, Number(DestinationMask), 1),
+        (0, 32, Number(DestinationPort), 3),
+        (0, 44, AddressV4(SourceAddress), 2),
+        (0, 45, AddressV4(DestinationAddress), 2),
+        (0, 58, Number(Vlan), 0),
+        (0, 61, Number(Direction), 0),
+        (0, 62, AddressV6(NextHop), 1),
+        (0, 63, AddressV6(NextHop), 3),
+        (0, 85, Number(Bytes), 1),
+        (0, 86, Number(Packets), 1),
+        (0, 139, Number(DestinationPort), 4),
+        (0, 150, Start(Seconds), 3),
+        (0, 151, End(Seconds), 3),
+        (0, 152, Start(Milliseconds), 0),
+        (0, 153, End(Milliseconds), 0),
+        (0, 154, Start(Ntp), 1),
+        (0, 155, End(Ntp), 1),
+        (0, 156, Start(Ntp), 2),
+        (0, 157, End(Ntp), 2),
+        (0, 158, Start(DeltaMicroseconds), 5),
+        (0, 159, End(DeltaMicroseconds), 5),
+        (0, 160, Boot, 0),
+        (0, 161, DurationMilliseconds, 0),
+        (0, 162, DurationMicroseconds, 1),
+        (0, 169, AddressV6(DestinationAddress), 3),
+        (0, 170, AddressV6(SourceAddress), 3),
+        (0, 171, Other(Bytes), 4),
+        (0, 172, Other(Packets), 4),
+        (0, 176, IcmpType, 0),
+        (0, 177, IcmpCode, 0),
+        (0, 178, IcmpType, 1),
+        (0, 179, IcmpCode, 1),
+        (0, 180, Number(SourcePort), 1),
+        (0, 181, Number(DestinationPort), 1),
+        (0, 182, Number(SourcePort), 2),
+        (0, 183, Number(DestinationPort), 2),
+        (0, 231, Number(Bytes), 2),
+        (0, 232, Other(Bytes), 2),
+        (0, 243, Number(Vlan), 1),
+        (0, 252, Number(InputInterface), 1),
+        (0, 253, Number(OutputInterface), 1),
+        (0, 298, Number(Packets), 2),
+        (0, 299, Other(Packets), 2),
+        (0, 322, Observed(Seconds), 3),
+        (0, 323, Observed(Milliseconds), 0),
+        (0, 324, Observed(Ntp), 1),
+        (0, 325, Observed(Ntp), 2),
+        (0, 352, Number(Bytes), 3),
+        (REVERSE, 1, Other(Bytes), 0),
+        (REVERSE, 2, Other(Packets), 0),
+        (REVERSE, 85, Other(Bytes), 1),
+        (REVERSE, 86, Other(Packets), 1),
+    ]
+};
 
 #[cfg(test)]
 mod tests {
@@ -258,6 +257,11 @@ mod tests {
             };
             assert!(fits, "{id}: {meaning:?} of {kind:?}");
         }
+    }
+
+    #[test]
+    fn meanings_are_in_the_order_in_which_they_are_sought() {
+        assert!(MEANINGS.is_sorted_by_key(|&(enterprise, id, ..)| (enterprise, id)));
     }
 
     #[test]
