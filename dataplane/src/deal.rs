@@ -62,11 +62,7 @@ pub(crate) struct Dealer<'a, T: Transmit> {
 
 impl<T: Transmit> Dealer<'_, T> {
     /// Deals everything in a message; what can't be read is counted.
-    pub(crate) fn message(
-        &mut self,
-        message: &Message<'_>,
-        templates: &mut TemplateStore,
-    ) -> Seen {
+    pub(crate) fn message(&mut self, message: &Message<'_>, templates: &mut TemplateStore) -> Seen {
         let mut seen = Seen::default();
         let protocol = message.protocol();
         for set in match sets(message) {

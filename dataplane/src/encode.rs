@@ -484,17 +484,13 @@ impl<F> Open<F> {
             return usize::from(self.count) < netflow5::MAX_RECORDS
                 && self.length + item.bytes.len() <= self.limit;
         }
-        let overhead = if self.set_at != 0 && self.set == item.set {
-            3
-        } else {
-            set::HEADER_LENGTH + 3 + 3
-        };
+        let overhead =
+            if self.set_at != 0 && self.set == item.set { 3 } else { set::HEADER_LENGTH + 3 + 3 };
         self.count < COUNT_MAX && self.length + overhead + item.bytes.len() <= self.limit
     }
 
     fn push<T: Transmit<Frame = F>>(&mut self, io: &mut T, item: &Item<'_>) {
-        if self.header.protocol != Protocol::Netflow5
-            && (self.set_at == 0 || self.set != item.set)
+        if self.header.protocol != Protocol::Netflow5 && (self.set_at == 0 || self.set != item.set)
         {
             self.end_set(io);
             self.set_at = self.length;

@@ -332,7 +332,7 @@ impl<F> Mediator<F> {
             source: session.key.source,
             port: session.key.port.saturating_add(self.port_offset),
         };
-        if session.templates.len() == 0 {
+        if session.templates.is_empty() {
             return;
         }
         let protocol = session.key.protocol;

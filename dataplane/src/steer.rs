@@ -92,7 +92,7 @@ impl Steer {
 /// A 64-bit mix of an address (splitmix64's finaliser); the same on every machine and run.
 fn hash(address: IpAddr, seed: u64) -> u64 {
     let bits = match address {
-        IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped().to_bits()),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
     };
     let (high, low) = ((bits >> 64) as u64, bits as u64);
@@ -112,7 +112,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn slaves(n: u8) -> Steer {
-        let slave = |i| Slave { identity: [10, 0, 0, i].into(), healthy: true, v4: true, v6: i > 0 };
+        let slave =
+            |i| Slave { identity: [10, 0, 0, i].into(), healthy: true, v4: true, v6: i > 0 };
         Steer::new((0..n).map(slave).collect())
     }
 

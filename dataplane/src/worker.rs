@@ -184,7 +184,9 @@ impl SlaveWorker {
     ) -> std::io::Result<WorkerHandle<SlaveMail>> {
         let collector = Collector::new(config.collector, Arc::clone(&counters));
         let out = HandOver { ring, hand_over_ms: config.hand_over_ms, since: None };
-        spawn("weir-slave", config.core, move |mail| run_slave(collector, rx, out, &counters, &mail))
+        spawn("weir-slave", config.core, move |mail| {
+            run_slave(collector, rx, out, &counters, &mail)
+        })
     }
 }
 
@@ -197,10 +199,12 @@ fn run_slave<R: Receive>(
 ) -> std::io::Result<()> {
     loop {
         let now = Timestamp::now();
-        let received = rx
-            .burst(&mut |datagram| out.datagram(&mut collector, &datagram, counters, now), &mut |bad| {
+        let received = rx.burst(
+            &mut |datagram| out.datagram(&mut collector, &datagram, counters, now),
+            &mut |bad| {
                 count_bad(counters, bad);
-            })?;
+            },
+        )?;
         counters.datagrams_dropped.set(rx.dropped());
         out.if_due(&mut collector, counters, now);
         match mail.try_recv() {

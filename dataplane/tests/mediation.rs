@@ -9,8 +9,8 @@ use weir_dataplane::collect::{Collector, CollectorConfig};
 use weir_dataplane::counter::{Counters, Unit};
 use weir_dataplane::encode::Path;
 use weir_dataplane::io::Datagram;
-use weir_dataplane::io::memory::{MemoryTransmit, Watch};
 use weir_dataplane::io::Transmit;
+use weir_dataplane::io::memory::{MemoryTransmit, Watch};
 use weir_dataplane::mediate::{Distribution, Mediator, MediatorConfig, SlaveCounters};
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::steer::{Slave, Steer};
@@ -129,9 +129,7 @@ impl Proxy {
         );
         assert_eq!(
             c.records_decoded.get(),
-            c.records_delivered.get()
-                + c.records_in_flight.get()
-                + c.discarded_total(Unit::Record)
+            c.records_delivered.get() + c.records_in_flight.get() + c.discarded_total(Unit::Record)
         );
     }
 }

@@ -56,8 +56,18 @@ fn words<'a>(units: &Units, exporter: &'a str, flows: &'a str, rate: &'a str) ->
     // The target lives as long as the test; leaking one short text a call is the simplest owner.
     let to: &'static str = Box::leak(units.target(false).into_boxed_str());
     vec![
-        "replay", "--generate", "v9", "--flows", flows, "--rate", rate, "--source", exporter, "--to",
-        to, "--json",
+        "replay",
+        "--generate",
+        "v9",
+        "--flows",
+        flows,
+        "--rate",
+        rate,
+        "--source",
+        exporter,
+        "--to",
+        to,
+        "--json",
     ]
 }
 

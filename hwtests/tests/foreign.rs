@@ -27,13 +27,16 @@ struct Stream {
 fn streams(network: &Network) -> Vec<Stream> {
     let mut sent: Vec<Vec<String>> = ["v5", "v9", "ipfix"]
         .iter()
-        .map(|protocol| vec!["--generate".into(), (*protocol).into(), "--flows".into(), "5000".into()])
+        .map(|protocol| {
+            vec!["--generate".into(), (*protocol).into(), "--flows".into(), "5000".into()]
+        })
         .collect();
-    match corpus::folder() {
-        Some(folder) => sent.extend(corpus::conversations(&folder).into_iter().map(|conversation| {
-            conversation.files.iter().map(|file| file.display().to_string()).collect()
-        })),
-        None => println!("no corpus beside the workspace: only generated flows are sent"),
+    if let Some(folder) = corpus::folder() {
+        let files =
+            |c: corpus::Conversation| c.files.iter().map(|f| f.display().to_string()).collect();
+        sent.extend(corpus::conversations(&folder).into_iter().map(files));
+    } else {
+        println!("no corpus beside the workspace: only generated flows are sent");
     }
     (1..)
         .zip(sent)
@@ -105,10 +108,7 @@ fn straight() -> Result<BTreeMap<IpAddr, Stored>, Error> {
 }
 
 /// The same behind a proxy, on two nfcapd in slaves' places.
-fn behind(
-    distribution: Distribution,
-    io: &'static str,
-) -> Result<BTreeMap<IpAddr, Stored>, Error> {
+fn behind(distribution: Distribution, io: &'static str) -> Result<BTreeMap<IpAddr, Stored>, Error> {
     let names = [&[EXPORTERS, PROXY, MASTER], FOREIGN.as_slice()].concat();
     let network = Network::in_namespaces(&names)?;
     let folder = tempfile::tempdir().expect("a temporary folder");

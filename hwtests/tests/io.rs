@@ -4,6 +4,7 @@
 //! Needs: root, `ip`, `ethtool`, `python3` (frames with VLAN tags), `tcpdump` and `tshark`. Skips with a
 //! sentence without root. Each side runs in a process of its own: this same test program, started
 //! within its namespace with a role.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

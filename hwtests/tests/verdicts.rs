@@ -2,6 +2,7 @@
 //! (`BPF_PROG_TEST_RUN`), and that user space reads every frame that the program redirects.
 //!
 //! Needs: root. Skips with a sentence without.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;

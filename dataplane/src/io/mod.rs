@@ -85,14 +85,7 @@ pub trait Transmit {
     /// Sends a payload of any size up to 65,507 bytes, copied; in IP fragments where the packet
     /// would exceed `mtu` bytes. For datagrams handed on as they are, and records too long for one
     /// frame.
-    fn send_copy(
-        &mut self,
-        payload: &[u8],
-        source: SocketAddr,
-        to: SocketAddr,
-        mtu: u16,
-        tag: Tag,
-    );
+    fn send_copy(&mut self, payload: &[u8], source: SocketAddr, to: SocketAddr, mtu: u16, tag: Tag);
 
     /// Learns the link-layer address on the way to `to`; backends above the link layer ignore it.
     fn set_next_hop(&mut self, to: std::net::IpAddr, mac: Option<[u8; 6]>) {

@@ -151,7 +151,8 @@ impl<'a> Packet<'a> {
 /// Whether records may move between messages under these two headers and keep their meaning:
 /// whether their uptime, time and sampling agree.
 pub fn same_context(a: &[u8], b: &[u8]) -> bool {
-    a[field::UPTIME.start..field::UNIX_NSECS.end] == b[field::UPTIME.start..field::UNIX_NSECS.end] && a[field::SAMPLING] == b[field::SAMPLING]
+    a[field::UPTIME.start..field::UNIX_NSECS.end] == b[field::UPTIME.start..field::UNIX_NSECS.end]
+        && a[field::SAMPLING] == b[field::SAMPLING]
 }
 
 /// Writes the record count into a header.
