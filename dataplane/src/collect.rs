@@ -5,22 +5,26 @@
 //! of variable-length records is decoded record by record by the same loops. No row struct stands
 //! between the wire and the column, and nothing is allocated per packet.
 //!
-//! Times become absolute here and only here. Whatever stands before a fault in a message is used;
+//! Times become absolute in this module and only here. Whatever stands before a fault in a message is used;
 //! the fault itself is counted. Options data is counted and not stored, but for one thing that
 //! times need: when the exporter started.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_store::{Address, Batch, Column, for_each_column};
+use weir_store::{Address, Batch};
 
-use crate::element::{Clock, Meaning};
+use self::columns::{Records, append};
+use self::moment::Uptime;
 use crate::io::Datagram;
 use crate::session::{Observation, Session, SessionId, SessionKey, SessionLimits, SessionTable};
-use crate::template::{FieldPlan, Icmp, Moment, Place, Template, TimePlan, netflow5_plan};
+use crate::template::{FieldPlan, Place, Template, netflow5_plan};
 use crate::wire::set::{Set, SetKind, Sets, TemplateRecords};
 use crate::wire::{Message, Protocol, netflow5};
 use crate::{Counters, Discard, Timestamp};
+
+mod columns;
+mod moment;
 
 /// The bounds of a [`Collector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,59 +182,6 @@ impl Header {
     }
 }
 
-/// What makes an uptime a moment. Uptimes have 32 bits of milliseconds and wrap after 49.7 days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Uptime {
-    /// The uptime at the export time, from the header of v5 and v9.
-    AtExport(u32),
-    /// When the exporter started, milliseconds since 1970 (IPFIX systemInitTimeMilliseconds).
-    Boot(u64),
-    /// IPFIX that has not said it.
-    Unknown,
-}
-
-impl Uptime {
-    /// How far a moment may be ahead of the export time, a quarter of the circle: exporters whose
-    /// clocks disagree among themselves are common, flows that last for weeks are not.
-    const AHEAD_MS: u32 = 1 << 30;
-
-    fn from_boot(boot_ms: Option<u64>) -> Self {
-        boot_ms.map_or(Uptime::Unknown, Uptime::Boot)
-    }
-
-    /// The moment at which the uptime was `at_ms`, milliseconds since 1970.
-    #[inline]
-    fn moment(self, export_ms: u64, at_ms: u32) -> u64 {
-        match self {
-            Uptime::AtExport(uptime_ms) => {
-                let ahead = at_ms.wrapping_sub(uptime_ms);
-                if ahead <= Self::AHEAD_MS {
-                    export_ms + u64::from(ahead)
-                } else {
-                    export_ms.saturating_sub(uptime_ms.wrapping_sub(at_ms).into())
-                }
-            }
-            Uptime::Boot(boot_ms) => {
-                let at = boot_ms.saturating_add(at_ms.into());
-                let wraps = (export_ms + u64::from(Self::AHEAD_MS)).saturating_sub(at) >> 32;
-                at + (wraps << 32)
-            }
-            Uptime::Unknown => export_ms,
-        }
-    }
-}
-
-/// Milliseconds since 1970 of an NTP timestamp (RFC 7011, Section 6.1.9; RFC 5905, Section 6).
-#[inline]
-fn ntp_ms(timestamp: u64) -> u64 {
-    /// Seconds from 1900 to 1970.
-    const EPOCH: u64 = 2_208_988_800;
-    let (seconds, fraction) = (timestamp >> 32, timestamp & 0xffff_ffff);
-    // Seconds before 1970 are of the era that begins in 2036.
-    let seconds = if seconds < EPOCH { seconds + (1 << 32) } else { seconds };
-    (seconds - EPOCH) * 1000 + ((fraction * 1000) >> 32)
-}
-
 /// What one message is decoded with.
 struct Decoder<'a> {
     session: &'a mut Session<Upstream>,
@@ -380,259 +331,6 @@ fn boot_ms(template: &Template, record: &[u8], places: &mut Vec<Place>) -> Optio
     let place = template.places(record, places)[usize::from(boot)];
     let boot_ms = Records { bytes: record, stride: record.len() }.number(place);
     (boot_ms != 0).then_some(boot_ms)
-}
-
-/// Records of one length, one after the other.
-#[derive(Clone, Copy)]
-struct Records<'a> {
-    bytes: &'a [u8],
-    stride: usize,
-}
-
-impl<'a> Records<'a> {
-    /// The whole records at the head of a data set's body; what is left is padding.
-    fn new(body: &'a [u8], stride: usize) -> Self {
-        Records { bytes: &body[..body.len() - body.len() % stride], stride }
-    }
-
-    fn len(&self) -> usize {
-        self.bytes.len() / self.stride
-    }
-
-    /// Each record alone.
-    fn each(self) -> impl ExactSizeIterator<Item = Records<'a>> {
-        let stride = self.stride;
-        self.bytes.chunks_exact(stride).map(move |bytes| Records { bytes, stride })
-    }
-
-    /// The number at `place` of the first record.
-    fn number(self, place: Place) -> u64 {
-        let mut found = 0;
-        Records { bytes: &self.bytes[..self.stride], ..self }.numbers(place, |value| found = value);
-        found
-    }
-
-    /// The `N` bytes at `offset` of each record.
-    #[inline]
-    fn values<const N: usize>(self, offset: u32) -> impl ExactSizeIterator<Item = [u8; N]> {
-        let offset = offset as usize;
-        self.bytes.chunks_exact(self.stride).map(move |record| {
-            *record[offset..].first_chunk().expect("a plan's places lie in the record")
-        })
-    }
-
-    /// Hands on the number at `place` of each record, in network order, of any size up to eight
-    /// bytes (RFC 7011, Section 6.2); one of no size, or of more, counts as zero.
-    #[inline]
-    fn numbers(self, place: Place, mut each: impl FnMut(u64)) {
-        let Place { offset, length } = place;
-        match length {
-            1 => self.values::<1>(offset).for_each(|[byte]| each(byte.into())),
-            2 => self.values(offset).for_each(|bytes| each(u16::from_be_bytes(bytes).into())),
-            4 => self.values(offset).for_each(|bytes| each(u32::from_be_bytes(bytes).into())),
-            8 => self.values(offset).for_each(|bytes| each(u64::from_be_bytes(bytes))),
-            3 | 5..=7 => {
-                let range = offset as usize..offset as usize + usize::from(length);
-                for record in self.bytes.chunks_exact(self.stride) {
-                    let wide = |value, &byte| value << 8 | u64::from(byte);
-                    each(record[range.clone()].iter().fold(0, wide));
-                }
-            }
-            _ => (0..self.len()).for_each(|_| each(0)),
-        }
-    }
-}
-
-/// A value that a column holds.
-trait Cell: Copy {
-    /// This value and that of the column's next source, as one.
-    fn merge(self, next: Self) -> Self;
-
-    /// Hands on the value of each record.
-    fn read(records: Records<'_>, meaning: Meaning, place: Place, each: impl FnMut(Self));
-}
-
-macro_rules! impl_cell_for_numbers {
-    ($($kind:ty: $merge:expr),*) => {$(
-        impl Cell for $kind {
-            #[inline]
-            fn merge(self, next: Self) -> Self {
-                $merge(self, next)
-            }
-
-            /// A number too wide for the column keeps its low bytes: TCP flags of two bytes keep
-            /// the flags that have names.
-            #[inline]
-            fn read(records: Records<'_>, _: Meaning, place: Place, mut each: impl FnMut(Self)) {
-                records.numbers(place, |value| each(value as $kind));
-            }
-        }
-    )*};
-}
-
-impl_cell_for_numbers!(
-    u8: |own, next| if own == 0 { next } else { own },
-    u16: |own, next| if own == 0 { next } else { own },
-    u32: |own, next| if own == 0 { next } else { own },
-    // The columns of this width are counters.
-    u64: u64::saturating_add
-);
-
-impl Cell for Address {
-    /// A dual-stack record bears both versions' addresses, the other's as zeroes.
-    #[inline]
-    fn merge(self, next: Self) -> Self {
-        let is_absent = |a| a == Address::ABSENT || a == Address::from_v4([0; 4]);
-        if is_absent(self) && !is_absent(next) { next } else { self }
-    }
-
-    #[inline]
-    fn read(records: Records<'_>, meaning: Meaning, place: Place, mut each: impl FnMut(Self)) {
-        match (meaning, place.length) {
-            (Meaning::AddressV4(_), 4) => {
-                records.values(place.offset).for_each(|bytes| each(Address::from_v4(bytes)));
-            }
-            (Meaning::AddressV6(_), 16) => {
-                records.values(place.offset).for_each(|bytes| each(Address(bytes)));
-            }
-            _ => (0..records.len()).for_each(|_| each(Address::ABSENT)),
-        }
-    }
-}
-
-/// Appends the columns that the plan names, one value a record. The batch's rows are incomplete
-/// until the caller fills it.
-fn append(
-    batch: &mut Batch,
-    records: Records<'_>,
-    plan: &FieldPlan,
-    places: &[Place],
-    header: &Header,
-) {
-    macro_rules! append_columns {
-        ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
-            for column in &plan.columns {
-                let sources = column.sources.iter().map(|s| (s.meaning, places[usize::from(s.place)]));
-                match column.column {
-                    $(Column::$name => append_column(&mut batch.$field, records, sources),)*
-                }
-            }
-        };
-    }
-    let ports = batch.destination_port.len();
-    for_each_column!(append_columns);
-    if !plan.icmp.is_empty() {
-        batch.destination_port.resize(ports + records.len(), 0);
-        fill_icmp(&mut batch.destination_port[ports..], records, &plan.icmp, places);
-    }
-    append_times(batch, records, &plan.times, places, header);
-}
-
-/// Appends the first source's values and merges the later ones' into them.
-#[inline]
-fn append_column<T: Cell>(
-    out: &mut Vec<T>,
-    records: Records<'_>,
-    mut sources: impl Iterator<Item = (Meaning, Place)>,
-) {
-    let begin = out.len();
-    let Some((meaning, place)) = sources.next() else { return };
-    out.reserve(records.len());
-    T::read(records, meaning, place, |value| out.push(value));
-    for (meaning, place) in sources {
-        let mut cells = out[begin..].iter_mut();
-        T::read(records, meaning, place, |next| {
-            if let Some(cell) = cells.next() {
-                *cell = cell.merge(next);
-            }
-        });
-    }
-}
-
-/// Puts ICMP's type * 256 + code where there is no destination port.
-fn fill_icmp(ports: &mut [u16], records: Records<'_>, plan: &[Icmp], places: &[Place]) {
-    for icmp in plan {
-        for (port, record) in ports.iter_mut().zip(records.each()) {
-            if *port == 0 {
-                let kind = record.number(places[usize::from(icmp.kind)]);
-                let code = icmp.code.map_or(0, |code| record.number(places[usize::from(code)]));
-                *port = (kind as u16) << 8 | code as u16;
-            }
-        }
-    }
-}
-
-/// Appends when the flows began and ended. An end that the template lacks is worked out from the
-/// other and the duration; a template without any time means the export time.
-fn append_times(
-    batch: &mut Batch,
-    records: Records<'_>,
-    plan: &TimePlan,
-    places: &[Place],
-    header: &Header,
-) {
-    let (first, last) = (&mut batch.first_ms, &mut batch.last_ms);
-    let begin = first.len();
-    let moments = Moments { boot: plan.boot.map(|at| places[usize::from(at)]), records, header };
-    let duration = |record: Records<'_>| match plan.duration {
-        Some((place, per_ms)) => record.number(places[usize::from(place)]) / per_ms,
-        None => 0,
-    };
-    let place = |moment: Moment| (moment.clock, places[usize::from(moment.place)]);
-    match (plan.start.map(place), plan.end.map(place)) {
-        (Some(start), Some(end)) => {
-            moments.append(first, start);
-            moments.append(last, end);
-        }
-        (Some(start), None) => {
-            moments.append(first, start);
-            let pairs = first[begin..].iter().zip(records.each());
-            last.extend(pairs.map(|(at, record)| at.saturating_add(duration(record))));
-        }
-        (None, Some(end)) => {
-            moments.append(last, end);
-            let pairs = last[begin..].iter().zip(records.each());
-            first.extend(pairs.map(|(at, record)| at.saturating_sub(duration(record))));
-        }
-        (None, None) => {
-            first.resize(begin + records.len(), header.export_ms);
-            last.resize(begin + records.len(), header.export_ms);
-        }
-    }
-}
-
-/// What turns the records' moments into milliseconds since 1970.
-struct Moments<'a> {
-    /// Where each record says when the exporter started.
-    boot: Option<Place>,
-    records: Records<'a>,
-    header: &'a Header,
-}
-
-impl Moments<'_> {
-    fn append(&self, out: &mut Vec<u64>, (clock, place): (Clock, Place)) {
-        let (records, export_ms) = (self.records, self.header.export_ms);
-        out.reserve(records.len());
-        match clock {
-            Clock::Seconds => records.numbers(place, |s| out.push(s.saturating_mul(1000))),
-            Clock::Milliseconds => records.numbers(place, |ms| out.push(ms)),
-            Clock::Ntp => records.numbers(place, |ntp| out.push(ntp_ms(ntp))),
-            Clock::DeltaMicroseconds => {
-                records.numbers(place, |us| out.push(export_ms.saturating_sub(us / 1000)));
-            }
-            Clock::Uptime => match self.boot {
-                None => {
-                    let uptime = self.header.uptime;
-                    records
-                        .numbers(place, |at_ms| out.push(uptime.moment(export_ms, at_ms as u32)));
-                }
-                Some(boot) => out.extend(records.each().map(|record| {
-                    let uptime = Uptime::Boot(record.number(boot));
-                    uptime.moment(export_ms, record.number(place) as u32)
-                })),
-            },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -788,33 +486,6 @@ mod tests {
     }
 
     #[test]
-    fn an_uptime_from_before_its_wrap_is_in_the_past() {
-        let uptime = Uptime::AtExport(1_000);
-        assert_eq!(uptime.moment(EXPORT_MS, u32::MAX), EXPORT_MS - 1_001);
-        assert_eq!(uptime.moment(EXPORT_MS, 3_000), EXPORT_MS + 2_000);
-        let long_up = Uptime::AtExport(3_000_000_000);
-        assert_eq!(long_up.moment(EXPORT_MS, 0), EXPORT_MS - 3_000_000_000);
-    }
-
-    #[test]
-    fn an_uptime_counts_from_the_start_however_often_it_wrapped() {
-        let boot = EXPORT_MS - (3 << 32) - 5_000;
-        assert_eq!(Uptime::Boot(boot).moment(EXPORT_MS, 2_000), EXPORT_MS - 3_000);
-        let started_now = Uptime::Boot(EXPORT_MS + 1_000);
-        assert_eq!(started_now.moment(EXPORT_MS, 2_000), EXPORT_MS + 3_000);
-    }
-
-    #[test]
-    fn no_uptime_overflows() {
-        for uptime in [Uptime::Boot(u64::MAX), Uptime::Boot(0), Uptime::AtExport(u32::MAX)] {
-            for export_ms in [0, u64::from(u32::MAX) * 1000] {
-                uptime.moment(export_ms, 0);
-                uptime.moment(export_ms, u32::MAX);
-            }
-        }
-    }
-
-    #[test]
     fn every_way_of_writing_a_moment_is_read() {
         let seconds = [[0, 0, 0, 7], [0, 0, 0, 8]].concat();
         assert_eq!(times(&[(150, 4), (151, 4)], &seconds), (7_000, 8_000));
@@ -829,11 +500,6 @@ mod tests {
         assert_eq!(times(&[(158, 4), (159, 4)], &ago), expected);
         assert_eq!(times(&[(323, 8)], &7u64.to_be_bytes()), (7, 7));
         assert_eq!(times(&[(322, 4)], &[0, 0, 0, 7]), (7_000, 7_000));
-    }
-
-    #[test]
-    fn ntp_seconds_go_on_after_2036() {
-        assert_eq!(ntp_ms(0), ((1 << 32) - 2_208_988_800) * 1000);
     }
 
     #[test]

@@ -1,0 +1,264 @@
+//! Records of one length into columns: a loop for each column, no decision inside it.
+//!
+//! Every column that the plan names gets one value for each record; the others are left to
+//! `Batch::fill`. A record of variable length comes alone, as one record of its own length.
+
+use weir_store::{Address, Batch, Column, for_each_column};
+
+use super::Header;
+use super::moment::{Uptime, ntp_ms};
+use crate::element::{Clock, Meaning};
+use crate::template::{FieldPlan, Icmp, Moment, Place, TimePlan};
+
+/// Records of one length, one after the other.
+#[derive(Clone, Copy)]
+pub(super) struct Records<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) stride: usize,
+}
+
+impl<'a> Records<'a> {
+    /// The whole records at the head of a data set's body; what is left is padding.
+    pub(super) fn new(body: &'a [u8], stride: usize) -> Self {
+        Records { bytes: &body[..body.len() - body.len() % stride], stride }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() / self.stride
+    }
+
+    /// Each record alone.
+    fn each(self) -> impl ExactSizeIterator<Item = Records<'a>> {
+        let stride = self.stride;
+        self.bytes.chunks_exact(stride).map(move |bytes| Records { bytes, stride })
+    }
+
+    /// The number at `place` of the first record.
+    pub(super) fn number(self, place: Place) -> u64 {
+        let mut found = 0;
+        Records { bytes: &self.bytes[..self.stride], ..self }.numbers(place, |value| found = value);
+        found
+    }
+
+    /// The `N` bytes at `offset` of each record.
+    #[inline]
+    fn values<const N: usize>(self, offset: u32) -> impl ExactSizeIterator<Item = [u8; N]> {
+        let offset = offset as usize;
+        self.bytes.chunks_exact(self.stride).map(move |record| {
+            *record[offset..].first_chunk().expect("a plan's places lie in the record")
+        })
+    }
+
+    /// Hands on the number at `place` of each record, in network order, of any size up to eight
+    /// bytes (RFC 7011, Section 6.2); one of no size, or of more, counts as zero.
+    #[inline]
+    fn numbers(self, place: Place, mut each: impl FnMut(u64)) {
+        let Place { offset, length } = place;
+        match length {
+            1 => self.values::<1>(offset).for_each(|[byte]| each(byte.into())),
+            2 => self.values(offset).for_each(|bytes| each(u16::from_be_bytes(bytes).into())),
+            4 => self.values(offset).for_each(|bytes| each(u32::from_be_bytes(bytes).into())),
+            8 => self.values(offset).for_each(|bytes| each(u64::from_be_bytes(bytes))),
+            3 | 5..=7 => {
+                let range = offset as usize..offset as usize + usize::from(length);
+                for record in self.bytes.chunks_exact(self.stride) {
+                    let wide = |value, &byte| value << 8 | u64::from(byte);
+                    each(record[range.clone()].iter().fold(0, wide));
+                }
+            }
+            _ => (0..self.len()).for_each(|_| each(0)),
+        }
+    }
+}
+
+/// A value that a column holds.
+trait Cell: Copy {
+    /// This value and that of the column's next source, as one.
+    fn merge(self, next: Self) -> Self;
+
+    /// Hands on the value of each record.
+    fn read(records: Records<'_>, meaning: Meaning, place: Place, each: impl FnMut(Self));
+}
+
+macro_rules! impl_cell_for_numbers {
+    ($($kind:ty: $merge:expr),*) => {$(
+        impl Cell for $kind {
+            #[inline]
+            fn merge(self, next: Self) -> Self {
+                $merge(self, next)
+            }
+
+            /// A number too wide for the column keeps its low bytes: TCP flags of two bytes keep
+            /// the flags that have names.
+            #[inline]
+            fn read(records: Records<'_>, _: Meaning, place: Place, mut each: impl FnMut(Self)) {
+                records.numbers(place, |value| each(value as $kind));
+            }
+        }
+    )*};
+}
+
+impl_cell_for_numbers!(
+    u8: |own, next| if own == 0 { next } else { own },
+    u16: |own, next| if own == 0 { next } else { own },
+    u32: |own, next| if own == 0 { next } else { own },
+    // The columns of this width are counters.
+    u64: u64::saturating_add
+);
+
+impl Cell for Address {
+    /// A dual-stack record bears both versions' addresses, the other's as zeroes.
+    #[inline]
+    fn merge(self, next: Self) -> Self {
+        let is_absent = |a| a == Address::ABSENT || a == Address::from_v4([0; 4]);
+        if is_absent(self) && !is_absent(next) { next } else { self }
+    }
+
+    #[inline]
+    fn read(records: Records<'_>, meaning: Meaning, place: Place, mut each: impl FnMut(Self)) {
+        match (meaning, place.length) {
+            (Meaning::AddressV4(_), 4) => {
+                records.values(place.offset).for_each(|bytes| each(Address::from_v4(bytes)));
+            }
+            (Meaning::AddressV6(_), 16) => {
+                records.values(place.offset).for_each(|bytes| each(Address(bytes)));
+            }
+            _ => (0..records.len()).for_each(|_| each(Address::ABSENT)),
+        }
+    }
+}
+
+/// Appends the columns that the plan names, one value a record. The batch's rows are incomplete
+/// until the caller fills it.
+pub(super) fn append(
+    batch: &mut Batch,
+    records: Records<'_>,
+    plan: &FieldPlan,
+    places: &[Place],
+    header: &Header,
+) {
+    macro_rules! append_columns {
+        ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
+            for column in &plan.columns {
+                let sources = column.sources.iter().map(|s| (s.meaning, places[usize::from(s.place)]));
+                match column.column {
+                    $(Column::$name => append_column(&mut batch.$field, records, sources),)*
+                }
+            }
+        };
+    }
+    let ports = batch.destination_port.len();
+    for_each_column!(append_columns);
+    if !plan.icmp.is_empty() {
+        batch.destination_port.resize(ports + records.len(), 0);
+        fill_icmp(&mut batch.destination_port[ports..], records, &plan.icmp, places);
+    }
+    append_times(batch, records, &plan.times, places, header);
+}
+
+/// Appends the first source's values and merges the later ones' into them.
+#[inline]
+fn append_column<T: Cell>(
+    out: &mut Vec<T>,
+    records: Records<'_>,
+    mut sources: impl Iterator<Item = (Meaning, Place)>,
+) {
+    let begin = out.len();
+    let Some((meaning, place)) = sources.next() else { return };
+    out.reserve(records.len());
+    T::read(records, meaning, place, |value| out.push(value));
+    for (meaning, place) in sources {
+        let mut cells = out[begin..].iter_mut();
+        T::read(records, meaning, place, |next| {
+            if let Some(cell) = cells.next() {
+                *cell = cell.merge(next);
+            }
+        });
+    }
+}
+
+/// Puts ICMP's type * 256 + code where there is no destination port.
+fn fill_icmp(ports: &mut [u16], records: Records<'_>, plan: &[Icmp], places: &[Place]) {
+    for icmp in plan {
+        for (port, record) in ports.iter_mut().zip(records.each()) {
+            if *port == 0 {
+                let kind = record.number(places[usize::from(icmp.kind)]);
+                let code = icmp.code.map_or(0, |code| record.number(places[usize::from(code)]));
+                *port = (kind as u16) << 8 | code as u16;
+            }
+        }
+    }
+}
+
+/// Appends when the flows began and ended. An end that the template lacks is worked out from the
+/// other and the duration; a template without any time means the export time.
+fn append_times(
+    batch: &mut Batch,
+    records: Records<'_>,
+    plan: &TimePlan,
+    places: &[Place],
+    header: &Header,
+) {
+    let (first, last) = (&mut batch.first_ms, &mut batch.last_ms);
+    let begin = first.len();
+    let moments = Moments { boot: plan.boot.map(|at| places[usize::from(at)]), records, header };
+    let duration = |record: Records<'_>| match plan.duration {
+        Some((place, per_ms)) => record.number(places[usize::from(place)]) / per_ms,
+        None => 0,
+    };
+    let place = |moment: Moment| (moment.clock, places[usize::from(moment.place)]);
+    match (plan.start.map(place), plan.end.map(place)) {
+        (Some(start), Some(end)) => {
+            moments.append(first, start);
+            moments.append(last, end);
+        }
+        (Some(start), None) => {
+            moments.append(first, start);
+            let pairs = first[begin..].iter().zip(records.each());
+            last.extend(pairs.map(|(at, record)| at.saturating_add(duration(record))));
+        }
+        (None, Some(end)) => {
+            moments.append(last, end);
+            let pairs = last[begin..].iter().zip(records.each());
+            first.extend(pairs.map(|(at, record)| at.saturating_sub(duration(record))));
+        }
+        (None, None) => {
+            first.resize(begin + records.len(), header.export_ms);
+            last.resize(begin + records.len(), header.export_ms);
+        }
+    }
+}
+
+/// What turns the records' moments into milliseconds since 1970.
+struct Moments<'a> {
+    /// Where each record says when the exporter started.
+    boot: Option<Place>,
+    records: Records<'a>,
+    header: &'a Header,
+}
+
+impl Moments<'_> {
+    fn append(&self, out: &mut Vec<u64>, (clock, place): (Clock, Place)) {
+        let (records, export_ms) = (self.records, self.header.export_ms);
+        out.reserve(records.len());
+        match clock {
+            Clock::Seconds => records.numbers(place, |s| out.push(s.saturating_mul(1000))),
+            Clock::Milliseconds => records.numbers(place, |ms| out.push(ms)),
+            Clock::Ntp => records.numbers(place, |ntp| out.push(ntp_ms(ntp))),
+            Clock::DeltaMicroseconds => {
+                records.numbers(place, |us| out.push(export_ms.saturating_sub(us / 1000)));
+            }
+            Clock::Uptime => match self.boot {
+                None => {
+                    let uptime = self.header.uptime;
+                    records
+                        .numbers(place, |at_ms| out.push(uptime.moment(export_ms, at_ms as u32)));
+                }
+                Some(boot) => out.extend(records.each().map(|record| {
+                    let uptime = Uptime::Boot(record.number(boot));
+                    uptime.moment(export_ms, record.number(place) as u32)
+                })),
+            },
+        }
+    }
+}
