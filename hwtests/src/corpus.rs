@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 /// Protocols of this collector, as the manifest names them.
-const PROTOCOLS: [&str; 3] = ["v5", "v9", "ipfix"];
+const PROTOCOLS: [&str; 4] = ["v5", "v9", "ipfix", "sflow5+v5"];
 
 /// Files of one exporter, in the order in which it sent them; each line: folder, then files.
 const TOGETHER: &str = "\
