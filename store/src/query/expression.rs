@@ -52,6 +52,8 @@ pub enum Test {
     },
     /// All of these TCP flags are set.
     Flags(u8),
+    /// Any of these TCP flags is set.
+    AnyFlag(u8),
     /// A number that several columns make.
     Measure {
         /// Which.
@@ -284,6 +286,10 @@ impl Test {
             Test::Flags(all) => {
                 let all = u64::from(*all);
                 numbers(&source.values(Column::TcpFlags)?, |flags| flags & all == all)
+            }
+            Test::AnyFlag(any) => {
+                let any = u64::from(*any);
+                numbers(&source.values(Column::TcpFlags)?, |flags| flags & any != 0)
             }
             Test::Measure { measure, compare, value } => {
                 measures(source, *measure, compare_with(*compare, *value))?

@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::query::expression::{Compare, Expression, Measure, Test, disjoint};
 use crate::query::lexer::{self, Token, TokenKind};
+use crate::query::prefix::{netmask_bits, parse_network, prefix_ranges};
 use crate::query::protocol;
 use crate::{Address, Column};
 
@@ -72,7 +73,7 @@ pub fn parse(text: &str) -> Result<Expression, FilterError> {
         return Err(FilterError { message, position: MAX_FILTER_BYTES, length: 0 });
     }
     let tokens = lexer::tokens(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0, negated: false };
     if parser.peek().kind == TokenKind::End {
         return Ok(Expression::All);
     }
@@ -88,6 +89,8 @@ struct Parser<'a> {
     tokens: &'a [Token<'a>],
     at: usize,
     depth: usize,
+    /// Whether an odd number of `not` stands around what is read.
+    negated: bool,
 }
 
 type Parsed = Result<Expression, FilterError>;
@@ -216,7 +219,10 @@ impl<'a> Parser<'a> {
         self.next();
         self.depth += 1;
         let inner = if token.kind == TokenKind::Not {
-            Expression::Not(Box::new(self.single()?))
+            self.negated = !self.negated;
+            let inner = self.single()?;
+            self.negated = !self.negated;
+            Expression::Not(Box::new(inner))
         } else {
             let inner = self.either()?;
             if !self.take(TokenKind::Close) {
@@ -412,7 +418,8 @@ impl<'a> Parser<'a> {
         Ok(Expression::Test(Test::Measure { measure, compare, value }))
     }
 
-    /// `flags SYN`, `flags SA`, `flags = 0x12`.
+    /// `flags SYN`, `flags SA`, `flags = 0x12`. Letters mean that all are set, but under an odd
+    /// number of `not` that any is, as in nfdump: `not flags AF` selects flows with neither.
     fn flags(&mut self) -> Parsed {
         let compare = self.compare();
         let word = self.word("TCP flags such as SYN or SA")?;
@@ -421,7 +428,11 @@ impl<'a> Parser<'a> {
             return Ok(Expression::Test(Test::Number { column, compare, value }));
         }
         match flag_bits(word.text) {
-            Some(bits) if compare == Compare::Equal => Ok(Expression::Test(Test::Flags(bits))),
+            Some(bits) if compare == Compare::Equal => Ok(Expression::Test(if self.negated {
+                Test::AnyFlag(bits)
+            } else {
+                Test::Flags(bits)
+            })),
             Some(_) => Err(self.error_at(word, "letters of flags are not compared with signs")),
             None => {
                 let expected = "the letters of A S F R P U E C X, or SYN ACK FIN RST PSH URG";
@@ -627,46 +638,6 @@ fn family_6() -> Expression {
     ])
 }
 
-/// An address that may lack trailing groups of IPv4, as in `10.1/16`.
-fn parse_network(text: &str) -> Option<IpAddr> {
-    if text.contains(':') {
-        return text.parse().ok();
-    }
-    let mut octets = [0; 4];
-    let mut parts = text.split('.');
-    for (octet, part) in octets.iter_mut().zip(&mut parts) {
-        *octet = part.parse().ok()?;
-    }
-    parts.next().is_none().then_some(octets.into())
-}
-
-/// The prefix length of a netmask whose bits are contiguous.
-fn netmask_bits(mask: IpAddr) -> Option<u32> {
-    let (ones, zeroes, width) = match mask {
-        IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().trailing_zeros(), 32),
-        IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().trailing_zeros(), 128),
-    };
-    (ones + zeroes == width).then_some(ones)
-}
-
-fn prefix_ranges(ip: IpAddr, bits: u32) -> Vec<(Address, Address)> {
-    let host = |length: u32| u128::MAX.checked_shr(length).unwrap_or(0);
-    let address = |number: u128| Address(number.to_be_bytes());
-    let number = u128::from_be_bytes(Address::from(ip).0);
-    if ip.is_ipv4() {
-        let host = host(96 + bits);
-        return vec![(address(number & !host), address(number | host))];
-    }
-    let host = host(bits);
-    let (first, last) = (number & !host, number | host);
-    let (v4_first, v4_last) = (0xffff_0000_0000_u128, 0xffff_ffff_ffff_u128);
-    if first > v4_first || last < v4_last {
-        return vec![(address(first), address(last))];
-    }
-    let around = [(first, v4_first - 1), (v4_last + 1, last)];
-    around.map(|(first, last)| (address(first), address(last))).to_vec()
-}
-
 /// TCP flags by nfdump's letters (any mix) or by one name.
 fn flag_bits(text: &str) -> Option<u8> {
     let name = text.to_ascii_uppercase();
@@ -753,7 +724,16 @@ mod tests {
             ("flags X", &[4]),
             ("flags 2", &[0]),
             ("flags 0x12", &[5]),
-            ("flags S and not flags AFRPU", &[0, 1, 5]),
+            ("flags S and not flags AFRPU", &[0]),
+            ("flags S and not (flags A or flags F)", &[0]),
+            ("not flags SF", &[2, 3]),
+            ("not (flags SF)", &[2, 3]),
+            ("not flags 0x12", &[0, 1, 2, 3, 4]),
+            ("not not flags SF", &[1, 4]),
+            ("not (not not flags FR)", &[0, 2, 3, 5]),
+            ("not (flags S and not flags AF)", &[1, 2, 3, 4]),
+            ("not (flags SA and not flags FU)", &[2, 3, 4]),
+            ("flags F or not flags SA", &[1, 2, 3, 4]),
             ("pps > 0", &[0, 4, 5]),
             ("pps = 0", &[1, 2, 3]),
             ("bps < 1", &[1, 3]),

@@ -11,6 +11,7 @@ mod groups;
 mod lexer;
 pub mod partial;
 pub mod plan;
+mod prefix;
 mod protocol;
 pub mod question;
 pub mod row;
