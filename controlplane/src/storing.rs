@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::status::StoreStatus;
 
 /// Batches that may wait for the store.
-const RING: usize = 256;
+const RING: usize = 64;
 
 /// How often the store is told the time when nothing arrives.
 const TICK: Duration = Duration::from_millis(100);

@@ -73,15 +73,20 @@ impl<T: Transmit> Dealer<'_, T> {
                 return seen;
             }
         } {
+            let mut holds_data = true;
             let outcome = set.and_then(|set| match set.kind(protocol) {
                 SetKind::Templates | SetKind::OptionsTemplates => {
+                    holds_data = false;
                     self.templates(protocol, templates, &set)
                 }
                 SetKind::Data => self.data(templates, &set, &mut seen),
-                SetKind::Reserved => Err(Discard::SetReserved),
+                SetKind::Reserved => {
+                    holds_data = false;
+                    Err(Discard::SetReserved)
+                }
             });
             if let Err(reason) = outcome {
-                seen.unknown = true;
+                seen.unknown |= holds_data;
                 self.counters.discard(reason, 1);
             }
         }
@@ -110,11 +115,11 @@ impl<T: Transmit> Dealer<'_, T> {
         templates: &mut TemplateStore,
         set: &Set<'_>,
     ) -> Result<(), Discard> {
-        learn(self.counters, protocol, templates, set, |record, changed| {
+        let outcome = learn(self.counters, protocol, templates, set, |record, changed| {
             if changed {
                 // What is open under the old meaning leaves first: an open message can then always
                 // be read with the session's live templates.
-                self.encoder.flush_session(self.io, self.session);
+                self.encoder.flush_records(self.io, self.session);
             }
             self.broadcast(&Item {
                 kind: Kind::Template,
@@ -123,7 +128,12 @@ impl<T: Transmit> Dealer<'_, T> {
                 bound: false,
                 pads: true,
             });
-        })
+        });
+        if outcome.is_err() {
+            // A refused redefinition has taken the old one with it.
+            self.encoder.flush_records(self.io, self.session);
+        }
+        outcome
     }
 
     fn data(
@@ -163,6 +173,9 @@ impl<T: Transmit> Dealer<'_, T> {
             let Some(&slave) = self.steer.eligible(self.source.ip()).get(turn) else { break };
             if self.append(slave, item).is_err() {
                 self.counters.broadcasts_failed.add(1);
+                if item.kind == Kind::Template {
+                    self.encoder.untold(self.session, slave);
+                }
             }
         }
     }
@@ -214,6 +227,9 @@ fn learn(
     for record in TemplateRecords::new(protocol, set) {
         let taken = record.and_then(|record| {
             let changed = take(protocol, templates, &record)?;
+            if record.withdrawal && !changed {
+                return Ok(());
+            }
             counters.templates_received.add(u64::from(!record.withdrawal));
             each(&record, changed);
             Ok(())
@@ -230,12 +246,10 @@ fn take(
     record: &TemplateRecord<'_>,
 ) -> Result<bool, Discard> {
     if record.withdraws_all() {
-        templates.withdraw_all(record.options);
-        return Ok(true);
+        return Ok(templates.withdraw_all(record.options));
     }
     if record.withdrawal {
-        templates.withdraw(record.id);
-        return Ok(true);
+        return Ok(templates.withdraw(record.id));
     }
     Ok(templates.learn(protocol, record)? == Change::Changed)
 }
@@ -259,12 +273,16 @@ pub(crate) fn listen_in(
                 learn(counters, protocol, templates, &set, |_, _| ())
             }
             SetKind::Data => {
-                let template = templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
-                template.records(set.body).try_for_each(|r| r.map(|_| seen.count(template)))
+                let template = templates.get(set.id).ok_or(Discard::UnknownTemplate);
+                let outcome = template.and_then(|template| {
+                    template.records(set.body).try_for_each(|r| r.map(|_| seen.count(template)))
+                });
+                seen.unknown |= outcome.is_err();
+                Ok(())
             }
-            SetKind::Reserved => Err(Discard::SetReserved),
+            SetKind::Reserved => Ok(()),
         });
-        seen.unknown |= outcome.is_err();
+        seen.unknown |= outcome == Err(Discard::SetLength);
     }
     seen
 }

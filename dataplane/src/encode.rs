@@ -75,6 +75,11 @@ impl Header {
         &self.bytes[..length]
     }
 
+    /// The sequence number as the exporter wrote it.
+    pub(crate) fn sequence(&self) -> u32 {
+        Message::parse(self.view()).map_or(0, |message| message.sequence())
+    }
+
     /// Whether records may move between messages under these headers and keep their meaning.
     fn same_context(&self, other: &Header) -> bool {
         match self.protocol {
@@ -167,7 +172,12 @@ pub(crate) struct Encoder<F> {
     sent: Vec<Tag>,
     scratch: Vec<u8>,
     in_flight: u64,
+    /// Slaves that were to get templates of a session and did not.
+    untold: Vec<(SessionId, u16)>,
 }
+
+/// More slaves and sessions than this are not told anew; the exporters' own refreshes tell them.
+const UNTOLD_MAX: usize = 4_096;
 
 impl<F> Encoder<F> {
     /// `messages`, at least one, bounds how many messages are open at once.
@@ -184,7 +194,20 @@ impl<F> Encoder<F> {
             sent: Vec::with_capacity(1024),
             scratch: Vec::with_capacity(PAYLOAD_MAX),
             in_flight: 0,
+            untold: Vec::new(),
         }
+    }
+
+    /// Notes that a slave was to get templates of a session and did not.
+    pub(crate) fn untold(&mut self, session: SessionId, slave: u16) {
+        if self.untold.len() < UNTOLD_MAX && !self.untold.contains(&(session, slave)) {
+            self.untold.push((session, slave));
+        }
+    }
+
+    /// Takes what [`Encoder::untold`] noted.
+    pub(crate) fn take_untold(&mut self) -> Vec<(SessionId, u16)> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Flow data records in open messages.
@@ -275,6 +298,16 @@ impl<F> Encoder<F> {
         }
     }
 
+    /// Closes what a session has open with flow data records in it.
+    pub(crate) fn flush_records<T: Transmit<Frame = F>>(&mut self, io: &mut T, session: SessionId) {
+        for lane in self.lanes_of(session) {
+            let Some(&Lane { open, .. }) = self.lanes.get(lane) else { break };
+            if self.slot(open).is_some_and(|open| open.records > 0) {
+                self.close(io, open);
+            }
+        }
+    }
+
     /// Closes a lane's message, if one is open.
     pub(crate) fn flush_lane<T: Transmit<Frame = F>>(&mut self, io: &mut T, route: &Route) {
         let open = self.lanes[self.lane(route)].open;
@@ -297,7 +330,6 @@ impl<F> Encoder<F> {
         slave: u16,
         mut each: impl FnMut(SessionId, &[u8]),
     ) {
-        let slaves = self.paths.len();
         let mut slot = self.oldest;
         while let Some(open) = self.slot(slot) {
             let newer = open.newer;
@@ -305,7 +337,7 @@ impl<F> Encoder<F> {
                 let mut open = self.unlink(slot);
                 self.in_flight -= u64::from(open.records);
                 open.end_set(io);
-                let session = SessionId(u32::try_from(open.lane / slaves).unwrap_or(u32::MAX));
+                let session = self.session_of(open.lane);
                 let length = open.length;
                 open.finish(io, 0);
                 each(session, &io.payload(&mut open.frame)[..length]);
@@ -335,6 +367,10 @@ impl<F> Encoder<F> {
     fn lanes_of(&self, session: SessionId) -> std::ops::Range<usize> {
         let first = session.0 as usize * self.paths.len();
         first..first + self.paths.len()
+    }
+
+    fn session_of(&self, lane: usize) -> SessionId {
+        SessionId(u32::try_from(lane / self.paths.len()).expect("sessions are counted in 32 bits"))
     }
 
     fn lane(&self, route: &Route) -> usize {
@@ -426,8 +462,14 @@ impl<F> Encoder<F> {
         let length = open.length;
         let step = open.finish(io, sequence);
         self.lanes[open.lane].sequence = sequence.wrapping_add(step);
-        let Open { slave, records, options, .. } = open;
-        let tag = Tag { slave, records, options, handed_on: false };
+        let tag = Tag {
+            slave: open.slave,
+            records: open.records,
+            options: open.options,
+            templates: open.count - open.records - open.options,
+            session: self.session_of(open.lane).0,
+            handed_on: false,
+        };
         self.sent.push(tag);
         io.send(open.frame, length, open.source, open.to, tag);
     }
@@ -458,7 +500,10 @@ impl<F> Encoder<F> {
         let tally = Tally { count: 1, data: records + options, sequence };
         let step = tally.write(header.protocol, &mut self.scratch);
         self.lanes[lane].sequence = sequence.wrapping_add(step);
-        let tag = Tag { slave: route.slave, records, options, handed_on: false };
+        let templates = 1 - records - options;
+        let session = route.session.0;
+        let slave = route.slave;
+        let tag = Tag { slave, records, options, templates, session, handed_on: false };
         self.sent.push(tag);
         let mtu = self.paths[usize::from(route.slave)].mtu;
         io.send_copy(&self.scratch, route.source, to, mtu, tag);

@@ -161,7 +161,8 @@ impl<F> Mediator<F> {
     /// Pushes out what was sent, and counts it: once a burst.
     pub fn settle<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
         let (counters, slaves) = (&*self.counters, &*self.slaves);
-        for tag in self.encoder.sent() {
+        let encoder = &mut self.encoder;
+        for tag in encoder.sent() {
             let slave = &slaves[usize::from(tag.slave)];
             counters.messages_sent.add(1);
             counters.records_delivered.add(u64::from(tag.records));
@@ -178,12 +179,17 @@ impl<F> Mediator<F> {
             slave.messages.take_back(1);
             slave.records.take_back(u64::from(tag.records));
             slave.options.take_back(u64::from(tag.options));
+            counters.broadcasts_failed.add(u64::from(tag.templates) + u64::from(tag.options));
+            if tag.templates > 0 {
+                encoder.untold(SessionId(tag.session), tag.slave);
+            }
             if tag.handed_on {
                 counters.datagrams_accepted.take_back(1);
                 counters.discard(Discard::DatagramSend, 1);
             }
         });
-        counters.records_in_flight.set(self.encoder.in_flight());
+        counters.records_in_flight.set(encoder.in_flight());
+        self.tell_again(io);
     }
 
     /// Notes a slave's health. With `greet` it is told every live template before anything else:
@@ -241,7 +247,7 @@ impl<F> Mediator<F> {
             let upstream = &mut self.sessions.get_mut(id).expect("just found").extra;
             let before = upstream.slave.replace(slave);
             if before.is_some_and(|before| before != slave) {
-                self.tell(io, id, slave, now);
+                self.tell(io, id, slave, message.sequence(), now);
             }
             let templates = &mut self.sessions.get_mut(id).expect("just found").templates;
             let seen = deal::listen_in(&self.counters, &message, templates);
@@ -299,30 +305,46 @@ impl<F> Mediator<F> {
         }
     }
 
+    /// Tells templates anew whose message could not be sent, before any further record goes that
+    /// way: a slave without them could read nothing until the exporter's next refresh.
+    fn tell_again<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
+        for (id, slave) in self.encoder.take_untold() {
+            let session = self.sessions.get(id).expect("places are never taken away");
+            if self.steer.eligible(session.key.source.ip()).contains(&slave) {
+                let now = session.last_seen;
+                self.tell(io, id, slave, session.extra.header.sequence(), now);
+            }
+        }
+    }
+
     /// Tells a slave every live template that it may come to need.
     fn greet<T: Transmit<Frame = F>>(&mut self, io: &mut T, slave: u16, now: Timestamp) {
         for place in 0..self.sessions.len() {
             let id = SessionId(u32::try_from(place).expect("a table has fewer than 2^32 places"));
-            let source = self.sessions.get(id).expect("a place below len").key.source.ip();
+            let session = self.sessions.get_mut(id).expect("a place below len");
+            let source = session.key.source.ip();
+            let next = session.sequence.next().unwrap_or_else(|| session.extra.header.sequence());
             let needs = match self.distribution {
                 Distribution::RoundRobin => self.steer.eligible(source).contains(&slave),
                 Distribution::FlowSource => self.steer.assign(source) == Some(slave),
             };
             if needs {
-                self.tell(io, id, slave, now);
+                session.extra.slave = Some(slave);
+                self.tell(io, id, slave, next, now);
             }
         }
     }
 
     /// Tells a slave one session's live templates.
     ///
-    /// Under flow source the message takes the place before the exporter's next one in the
+    /// Under flow source the message takes the place before the exporter's `next` one in the
     /// sequence, so that the slave sees no gap.
     fn tell<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
         id: SessionId,
         slave: u16,
+        next: u32,
         now: Timestamp,
     ) {
         let session = self.sessions.get(id).expect("the caller's session");
@@ -337,7 +359,6 @@ impl<F> Mediator<F> {
         }
         let protocol = session.key.protocol;
         if self.distribution == Distribution::FlowSource {
-            let next = session.sequence.next().unwrap_or_default();
             let step = u32::from(protocol == Protocol::Netflow9);
             self.encoder.set_sequence(&route, next.wrapping_sub(step));
         }

@@ -538,7 +538,8 @@ impl TemplateStore {
     }
 
     /// Forgets all templates, or all options templates.
-    pub fn withdraw_all(&mut self, options: bool) {
+    pub fn withdraw_all(&mut self, options: bool) -> bool {
+        let before = self.by_id.len();
         let budget = &self.budget;
         self.by_id.retain(|_, template| {
             let stays = template.options != options;
@@ -547,6 +548,7 @@ impl TemplateStore {
             }
             stays
         });
+        self.by_id.len() != before
     }
 
     /// All templates in the order of their ids.

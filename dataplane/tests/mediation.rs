@@ -510,3 +510,90 @@ fn a_record_longer_than_the_path_travels_in_fragments_after_its_template() {
     assert_eq!(slave.rows.bytes, [77]);
     assert_eq!(slave.counters.sequence_lost.get(), 0);
 }
+
+/// A template record of these fields.
+fn template_of(id: u16, fields: &[(u16, u16)]) -> Vec<u8> {
+    let words = [id, fields.len() as u16];
+    let fields = fields.iter().flat_map(|&(element, length)| [element, length]);
+    words.into_iter().chain(fields).flat_map(u16::to_be_bytes).collect()
+}
+
+fn ipfix(sequence: u32, sets: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    be16(&mut out, 10);
+    be16(&mut out, 16 + sets.len() as u16);
+    be32(&mut out, 1_600_000_000);
+    be32(&mut out, sequence);
+    be32(&mut out, 1);
+    out.extend(sets);
+    out
+}
+
+/// Ten records of eight bytes after their template.
+fn ten_records() -> Vec<u8> {
+    let records = 7u64.to_be_bytes().repeat(10);
+    ipfix(0, &[set_of(2, &template_of(256, &[(1, 8)])), set_of(256, &records)].concat())
+}
+
+#[test]
+fn a_refused_redefinition_leaves_no_message_that_cannot_be_read() {
+    for new_meaning in [false, true] {
+        let mut proxy = Proxy::new(Distribution::RoundRobin, 2);
+        proxy.take(exporter(1), &ten_records());
+        proxy.take(exporter(1), &ipfix(10, &set_of(2, &template_of(256, &[(1, 0)]))));
+        if new_meaning {
+            proxy.take(exporter(1), &ipfix(10, &set_of(2, &template_of(256, &[(1, 2)]))));
+        }
+        proxy.health(1, false, false);
+        proxy.deliver();
+        assert_eq!(proxy.counters.records_delivered.get(), 10);
+        proxy.assert_conserved();
+    }
+}
+
+#[test]
+fn templates_of_a_refused_message_are_told_again_before_the_next_record() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
+    proxy.take(exporter(1), &ipfix(0, &set_of(2, &template_of(256, &[(1, 8)]))));
+    proxy.watch.refuse_next(1);
+    proxy.deliver();
+    assert_eq!(proxy.counters.broadcasts_failed.get(), 1);
+    proxy.take(exporter(1), &ipfix(0, &set_of(256, &7u64.to_be_bytes().repeat(5))));
+    proxy.deliver();
+    assert_eq!(proxy.slaves[0].rows.bytes, [7; 5]);
+}
+
+#[test]
+fn a_source_that_moves_brings_its_slave_no_false_gap() {
+    let mut proxy = Proxy::new(Distribution::FlowSource, 2);
+    let unread = set_of(999, &[1; 8]);
+    let sets = [set_of(2, &template_of(256, &[(1, 8)])), unread].concat();
+    proxy.take(exporter(1), &ipfix(5_000_000, &sets));
+    proxy.deliver();
+    let first = u16::from(proxy.slaves[0].counters.datagrams_received.get() == 0);
+    proxy.health(first, false, false);
+    proxy.take(exporter(1), &ipfix(5_000_002, &set_of(256, &[7; 80])));
+    proxy.deliver();
+    let other = &proxy.slaves[usize::from(1 - first)];
+    assert_eq!(other.rows.rows(), 10);
+    assert_eq!(other.counters.sequence_lost.get(), 0);
+    assert_eq!(other.counters.sequence_resets.get(), 0);
+}
+
+#[test]
+fn a_faulty_set_without_data_hides_no_loss() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
+    let template = set_of(2, &template_of(256, &[(1, 8)]));
+    let sets = [template, set_of(256, &[7; 80]), set_of(7, &[0; 4])].concat();
+    proxy.take(exporter(1), &ipfix(0, &sets));
+    proxy.take(exporter(1), &ipfix(1_000, &sets));
+    assert_eq!(proxy.counters.sequence_lost.get(), 990);
+}
+
+#[test]
+fn withdrawals_of_what_nobody_knows_cause_no_packet() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 8);
+    proxy.take(exporter(1), &ipfix(0, &set_of(3, &[0, 3, 0, 0].repeat(300))));
+    proxy.deliver();
+    assert_eq!(proxy.counters.messages_sent.get(), 0);
+}

@@ -111,4 +111,8 @@ pub struct Tag {
     pub records: u16,
     /// Options data records in the message.
     pub options: u16,
+    /// Template records in the message.
+    pub templates: u16,
+    /// The session's place in the worker's table.
+    pub session: u32,
 }

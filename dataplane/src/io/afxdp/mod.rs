@@ -22,6 +22,9 @@ mod transmit;
 pub use receive::AfxdpReceive;
 pub use transmit::{AfxdpFrame, AfxdpTransmit};
 
+/// Bytes of an Ethernet header with two VLAN tags.
+const ETHERNET_MAX: usize = 22;
+
 /// Where to receive, and with how much room.
 #[derive(Clone, Debug)]
 pub struct AfxdpConfig {
@@ -124,6 +127,15 @@ pub fn open(config: &AfxdpConfig) -> Result<(AfxdpReceive, AfxdpTransmit, Mode),
         return Err(Error::device(name, "there is no such device"));
     }
     let device = device::device(name).map_err(|error| Error::device(name, error))?;
+    let most = rings::PACKET_LENGTH - ETHERNET_MAX;
+    if usize::from(device.mtu) > most {
+        let reason = format!(
+            "its MTU of {} bytes lets packets in that no AF_XDP frame holds; set {most} or less, or \
+             use --io socket",
+            device.mtu
+        );
+        return Err(Error::device(name, reason));
+    }
     let slow = UdpReceive::open(&config.listen, config.buffer_bytes)?;
     // Frames of its own for each datagram in fragments; the caller's are the ring's.
     let fallback = RawTransmit::open(0)?;

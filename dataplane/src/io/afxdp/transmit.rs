@@ -50,6 +50,8 @@ pub struct AfxdpTransmit {
     offset: usize,
     identification: u32,
     failed: Vec<(Tag, io::Error)>,
+    /// Waiting for a frame was in vain; nobody waits again before the next flush.
+    exhausted: bool,
 }
 
 impl AfxdpTransmit {
@@ -63,6 +65,7 @@ impl AfxdpTransmit {
             offset: OFFSET_V4,
             identification: 0,
             failed: Vec::new(),
+            exhausted: false,
         }
     }
 
@@ -188,9 +191,13 @@ impl Transmit for AfxdpTransmit {
         if let Some(frame) = self.ring.take() {
             return Some(AfxdpFrame { frame, offset });
         }
+        if self.exhausted {
+            return None;
+        }
         self.push();
         if self.ring.in_flight() > 0 {
             self.wait_for_frames(|ring| ring.has_free());
+            self.exhausted = !self.ring.has_free();
         }
         self.ring.take().map(|frame| AfxdpFrame { frame, offset })
     }
@@ -230,7 +237,8 @@ impl Transmit for AfxdpTransmit {
         mtu: u16,
         tag: Tag,
     ) {
-        let fits = packet::overhead(to) + payload.len() <= usize::from(mtu);
+        let fits = payload.len() <= self.room()
+            && packet::overhead(to) + payload.len() <= usize::from(mtu);
         if fits && let Some(mac) = self.next_hop(to, payload.len()) {
             self.settle_fallback();
             if let Some(mut frame) = self.take() {
@@ -258,6 +266,7 @@ impl Transmit for AfxdpTransmit {
     }
 
     fn flush(&mut self, failed: &mut dyn FnMut(Tag, io::Error)) {
+        self.exhausted = false;
         self.push();
         self.settle_fallback();
         for (tag, error) in self.failed.drain(..) {
