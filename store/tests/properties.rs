@@ -167,6 +167,10 @@ impl Filter {
     }
 
     fn judge(&self, row: &FlowRow) -> bool {
+        self.judge_under(row, false)
+    }
+
+    fn judge_under(&self, row: &FlowRow, negated: bool) -> bool {
         let (source, destination) = (row.source_address, row.destination_address);
         let rate = |count: u64, per: u128| {
             let duration = u128::from(row.last_ms - row.first_ms);
@@ -205,6 +209,8 @@ impl Filter {
             Filter::Interface(side, number) => {
                 side.judge(row.input_interface, row.output_interface, |index| index == *number)
             }
+            // Under an odd number of `not`, letters mean any of them.
+            Filter::Flags(bits) if negated => row.tcp_flags & bits != 0,
             Filter::Flags(bits) => row.tcp_flags & bits == *bits,
             Filter::Counter(name, sign, value) => {
                 let left = match *name {
@@ -220,9 +226,9 @@ impl Filter {
                 compares(left, sign, *value)
             }
             Filter::Router(address) => row.exporter == *address,
-            Filter::Not(inner) => !inner.judge(row),
-            Filter::And(parts) => parts.iter().all(|part| part.judge(row)),
-            Filter::Or(parts) => parts.iter().any(|part| part.judge(row)),
+            Filter::Not(inner) => !inner.judge_under(row, !negated),
+            Filter::And(parts) => parts.iter().all(|part| part.judge_under(row, negated)),
+            Filter::Or(parts) => parts.iter().any(|part| part.judge_under(row, negated)),
         }
     }
 }
