@@ -3,7 +3,8 @@
 //! Names: `manifest.json`, `lock`, `<slice's UTC time>-<sequence>.weir` for a segment,
 //! `….tmp` for a file that is being written, `….torn` for one that was set aside because it is
 //! not whole. A file is only ever removed when it is temporary: damage is set aside, for it may
-//! hold columns that somebody wants back.
+//! hold columns that somebody wants back. A file with any other name is somebody else's and is
+//! never touched.
 
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
@@ -105,12 +106,12 @@ impl Directory {
         let mut unknown: Vec<&String> = present.difference(&known).collect();
         unknown.sort();
         for name in unknown {
-            if name.ends_with(TEMPORARY_SUFFIX) {
+            if is_temporary(name) {
                 let path = self.path.join(name);
                 self.files.remove(&path).map_err(|error| Error::file("remove", path, error))?;
                 recovery.temporary_removed += 1;
-            } else if name.ends_with(SEGMENT_SUFFIX) {
-                self.adopt(name, recovery)?;
+            } else if let Some(sequence) = sequence_of(name) {
+                self.adopt(name, sequence, recovery)?;
             }
         }
         recovery.segments = self.manifest.segments.len();
@@ -119,11 +120,10 @@ impl Directory {
     }
 
     /// Takes a segment that the manifest does not know: whole into the manifest, else aside.
-    fn adopt(&mut self, name: &str, recovery: &mut Recovery) -> Result<(), Error> {
+    fn adopt(&mut self, name: &str, sequence: u64, recovery: &mut Recovery) -> Result<(), Error> {
         let opened = SegmentFile::open(&self.path.join(name));
         match opened.and_then(|segment| segment.check().map(|()| segment)) {
             Ok(segment) => {
-                let sequence = sequence_of(name).unwrap_or(self.manifest.next_sequence);
                 self.manifest.insert(SegmentEntry::of(name.to_owned(), sequence, &segment));
                 self.unsaved = true;
                 recovery.adopted.push(name.to_owned());
@@ -195,26 +195,31 @@ pub(crate) fn read_manifest(folder: &Path) -> Result<Option<Manifest>, Error> {
     }
 }
 
-/// The segments of a store that is only read: those of the manifest, or whatever lies there.
-pub(crate) fn read_only(folder: &Path) -> Result<Manifest, Error> {
+/// The segments of a store that is only read: those of the manifest, or whatever lies there, and
+/// then what is wrong with each of those that cannot be opened.
+pub(crate) fn read_only(folder: &Path) -> Result<(Manifest, Vec<String>), Error> {
     match read_manifest(folder) {
-        Ok(Some(manifest)) => return Ok(manifest),
+        Ok(Some(manifest)) => return Ok((manifest, Vec::new())),
         Ok(None) | Err(Error::Damaged { .. }) => {}
         Err(error) => return Err(error),
     }
-    let mut manifest = Manifest::default();
+    let (mut manifest, mut damaged) = (Manifest::default(), Vec::new());
     let mut segments: Vec<String> =
         names(folder)?.into_iter().filter(|name| name.ends_with(SEGMENT_SUFFIX)).collect();
     segments.sort();
     for name in segments {
-        let segment = SegmentFile::open(&folder.join(&name))?;
-        let sequence = sequence_of(&name).unwrap_or(manifest.next_sequence);
-        manifest.insert(SegmentEntry::of(name, sequence, &segment));
+        match SegmentFile::open(&folder.join(&name)) {
+            Ok(segment) => {
+                let sequence = sequence_of(&name).unwrap_or(manifest.next_sequence);
+                manifest.insert(SegmentEntry::of(name, sequence, &segment));
+            }
+            Err(error) => damaged.push(error.to_string()),
+        }
     }
-    if manifest.segments.is_empty() {
+    if manifest.segments.is_empty() && damaged.is_empty() {
         return Err(Error::NoStore { path: folder.to_owned() });
     }
-    Ok(manifest)
+    Ok((manifest, damaged))
 }
 
 fn lock(folder: &Path) -> Result<File, Error> {
@@ -253,8 +258,23 @@ fn segment_name(slice_ms: u64, sequence: u64) -> String {
     format!("{time}-{sequence:08}{SEGMENT_SUFFIX}")
 }
 
+/// The sequence number in a segment's name; none when the name is not one of ours.
 fn sequence_of(name: &str) -> Option<u64> {
-    name.strip_suffix(SEGMENT_SUFFIX)?.rsplit_once('-')?.1.parse().ok()
+    let (time, sequence) = name.strip_suffix(SEGMENT_SUFFIX)?.split_once('-')?;
+    let fits = |(byte, pattern): (u8, u8)| match pattern {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == pattern,
+    };
+    let pattern = b"00000000T000000Z";
+    let timed = time.len() == pattern.len() && time.bytes().zip(*pattern).all(fits);
+    let numbered = sequence.len() >= 8 && sequence.bytes().all(|byte| byte.is_ascii_digit());
+    if timed && numbered { sequence.parse().ok() } else { None }
+}
+
+/// Whether the name is that of a file which this store was writing.
+fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY_SUFFIX)
+        .is_some_and(|whole| whole == FILE_NAME || sequence_of(whole).is_some())
 }
 
 #[cfg(test)]
@@ -266,6 +286,34 @@ mod tests {
         let name = segment_name(1_795_370_460_000, 42);
         assert_eq!(name, "20261122T180100Z-00000042.weir");
         assert_eq!(sequence_of(&name), Some(42));
+        assert_eq!(sequence_of(&segment_name(u64::MAX, u64::MAX)), Some(u64::MAX));
+    }
+
+    #[test]
+    fn files_of_others_stay_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = [
+            "notes.tmp",
+            ".tmp",
+            "manifest.json.tmp.tmp",
+            "backup.weir",
+            "backup-00000001.weir",
+            "20261122T180100Z-42.weir",
+            "20261122T180100Z-+0000042.weir",
+            "20261122T180100Z-00000042.weir.copy",
+            "backup.weir.tmp",
+        ];
+        for name in foreign {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        for own in ["manifest.json.tmp", "20261122T180100Z-00000042.weir.tmp"] {
+            fs::write(folder.path().join(own), "half").unwrap();
+        }
+        let (_, recovery) = Directory::open(folder.path(), Files::default()).unwrap();
+        assert_eq!(recovery, Recovery { temporary_removed: 2, ..Recovery::default() });
+        for name in foreign {
+            assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), name);
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ struct State {
 pub struct Snapshot {
     pub(crate) segments: Arc<[Arc<Segment>]>,
     pub(crate) memory: Arc<[Arc<MemoryBatch>]>,
+    /// Segments that could not even be listed, with the reason; every answer names them.
+    pub(crate) damaged: Arc<[String]>,
 }
 
 /// A sealed segment, by what is known without opening it.

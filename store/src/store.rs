@@ -120,14 +120,16 @@ impl Store {
     }
 
     /// A reader of a store that no process, or another one, writes. It sees what is sealed at
-    /// this moment, and never writes to the folder.
+    /// this moment, and never writes to the folder. Without a manifest it sees whatever segments
+    /// lie there; every answer names those that cannot be opened.
     ///
     /// # Errors
     /// [`Error::NoStore`], [`Error::NewerVersion`], [`Error::File`].
     pub fn open_read_only(directory: impl AsRef<Path>) -> Result<Reader, Error> {
         let folder: Arc<Path> = directory.as_ref().into();
-        let manifest = directory::read_only(&folder)?;
-        let (snapshot, health) = sealed(&folder, &manifest.segments);
+        let (manifest, damaged) = directory::read_only(&folder)?;
+        let (mut snapshot, health) = sealed(&folder, &manifest.segments);
+        snapshot.damaged = damaged.into();
         Ok(Reader::new(snapshot, health))
     }
 
@@ -288,6 +290,7 @@ impl Store {
         let snapshot = Snapshot {
             segments: Arc::clone(&self.published),
             memory: self.slices.iter().flat_map(|slice| slice.batches.iter().cloned()).collect(),
+            damaged: Arc::default(),
         };
         self.reader.publish(snapshot, self.health.clone());
     }
@@ -308,7 +311,7 @@ fn sealed(
         ..StoreHealth::default()
     };
     let segments = entries.iter().map(segment).collect();
-    (Snapshot { segments, memory: Arc::default() }, health)
+    (Snapshot { segments, ..Snapshot::default() }, health)
 }
 
 impl Slice {
@@ -352,6 +355,7 @@ mod tests {
 
     use super::*;
     use crate::column::ColumnSource;
+    use crate::query::{self, Limits, Plan, Question, View};
     use crate::{Address, Column};
 
     fn config(folder: &Path) -> StoreConfig {
@@ -487,6 +491,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = Store::open_read_only(folder.path()).err().unwrap();
         assert!(matches!(error, Error::NoStore { .. }), "{error}");
+    }
+
+    #[test]
+    fn without_a_manifest_one_bad_segment_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(config(folder.path())).unwrap();
+        store.append(batch(0, 0..50)).unwrap();
+        store.close().unwrap();
+        fs::remove_file(folder.path().join("manifest.json")).unwrap();
+        fs::write(folder.path().join("20260101T000000Z-00000008.weir"), "torn").unwrap();
+        let reader = Store::open_read_only(folder.path()).unwrap();
+        assert_eq!(numbers(&reader), once(0..50));
+        let plan = Plan::compile(&Question {
+            filter: String::new(),
+            from_ms: None,
+            until_ms: None,
+            view: View::Flows { limit: 1 },
+        });
+        let partial = query::answer(&reader.snapshot(), &plan.unwrap(), &Limits::default());
+        let damaged = partial.unwrap().coverage.damaged;
+        assert!(damaged.len() == 1 && damaged[0].contains("00000008.weir"), "{damaged:?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::{Column, TimeRange};
 /// it is named in [`Coverage::damaged`].
 pub fn answer(snapshot: &Snapshot, plan: &Plan, limits: &Limits) -> Result<Partial, Error> {
     let mut scan = Scan::new(plan, limits);
+    scan.coverage.damaged.extend_from_slice(&snapshot.damaged);
     for segment in snapshot.segments.iter() {
         if !segment.entry.range.may_lie_within(plan.from_ms(), plan.until_ms()) {
             scan.coverage.segments_skipped += 1;
