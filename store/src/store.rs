@@ -170,12 +170,18 @@ impl Store {
     /// Seals the slices that are over at `now_ms`, and retries what failed; to be called about
     /// every 100 ms.
     pub fn tick(&mut self, now_ms: u64) {
-        if self.failing && now_ms < self.retry_at_ms {
+        // A wait longer than one was ever set means that the clock was set back since.
+        let wait_ms = self.retry_at_ms.saturating_sub(now_ms);
+        if self.failing && (1..=RETRY_MS).contains(&wait_ms) {
             return;
         }
         let (length, full) = (self.config.slice_ms, self.config.seal_rows);
-        let due =
-            |slice: &Slice| slice.start_ms.saturating_add(length) <= now_ms || slice.rows >= full;
+        let due = |slice: &Slice| {
+            let over = slice.start_ms.saturating_add(length) <= now_ms;
+            // The clock was ahead when these rows came: nothing more is to be expected there.
+            let ahead = slice.start_ms > now_ms.saturating_add(length);
+            over || ahead || slice.rows >= full
+        };
         if !self.failing && !self.slices.iter().any(due) {
             return;
         }
@@ -575,6 +581,32 @@ mod tests {
         store.close().unwrap();
         assert_eq!(files(folder.path(), ".tmp"), 0);
         assert_eq!(numbers(&Store::open_read_only(folder.path()).unwrap()), once(0..370));
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_postpone_the_retry() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Files::default();
+        let (mut store, _) = Store::open_with(config(folder.path()), full.clone()).unwrap();
+        store.append(batch(0, 0..10)).unwrap();
+        full.faults.fail(0, u64::MAX);
+        store.tick(1_000_000);
+        full.faults.fail(0, 0);
+        store.tick(999_500);
+        assert!(store.reader().health().last_error.is_none(), "1.5 s is longer than any wait");
+        assert_eq!(store.reader().health().sealed_rows, 10);
+    }
+
+    #[test]
+    fn a_slice_of_a_clock_that_was_ahead_is_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(config(folder.path())).unwrap();
+        store.append(batch(3_600_000, 0..10)).unwrap();
+        store.append(batch(6_500, 10..15)).unwrap();
+        store.tick(5_000);
+        let health = store.reader().health();
+        assert_eq!((health.sealed_rows, health.memory_rows), (10, 5), "one slice ahead may grow");
+        assert_eq!(numbers(&store.reader()), once(0..15));
     }
 
     /// Appends and seals; what has been sealed as far as the store says.
