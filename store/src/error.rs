@@ -95,6 +95,9 @@ pub enum Error {
         /// The bound.
         bound: usize,
     },
+    /// The query was ended before it was done; see [`Stop`](crate::query::Stop).
+    #[error("the query was abandoned: it was stopped or took too long; narrow the time window")]
+    Abandoned,
     /// A partial answer that came over the network makes no sense.
     #[error("the partial answer is malformed: {0}")]
     Malformed(String),

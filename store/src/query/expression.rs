@@ -2,10 +2,12 @@
 //!
 //! Every test is one loop over one or two columns and gives a [`Selection`], a bit a row; `and`,
 //! `or` and `not` combine selections sixty-four rows at a time. A column is decoded only when a
-//! test needs it, and `and` stops reading columns as soon as no row is left.
+//! test needs it; `and` stops reading columns as soon as no row is left, `or` as soon as all are
+//! selected.
 
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
+use crate::query::stop::Stop;
 use crate::query::totals::{bits_per_second, per_second};
 use crate::{Address, Column};
 
@@ -150,6 +152,11 @@ impl Selection {
         })
     }
 
+    /// Whether every row is selected.
+    pub fn is_full(&self) -> bool {
+        self.count() == self.rows
+    }
+
     /// Keeps the rows that `other` selects as well.
     pub fn and(&mut self, other: &Selection) {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
@@ -176,12 +183,24 @@ impl Expression {
     /// # Errors
     /// What reading a column says.
     pub fn select(&self, source: &impl ColumnSource) -> Result<Selection, Error> {
+        self.select_until(source, &Stop::never())
+    }
+
+    /// [`Expression::select`] that can be ended early.
+    ///
+    /// # Errors
+    /// What reading a column says; [`Error::Abandoned`].
+    pub fn select_until(
+        &self,
+        source: &impl ColumnSource,
+        stop: &Stop,
+    ) -> Result<Selection, Error> {
         let rows = source.rows();
         match self {
             Expression::All => Ok(Selection::all(rows)),
             Expression::Test(test) => test.select(source),
             Expression::Not(inner) => {
-                let mut selection = inner.select(source)?;
+                let mut selection = inner.select_until(source, stop)?;
                 selection.not();
                 Ok(selection)
             }
@@ -191,16 +210,33 @@ impl Expression {
                     if selection.is_empty() {
                         break;
                     }
-                    selection.and(&part.select(source)?);
+                    stop.check()?;
+                    selection.and(&part.select_until(source, stop)?);
                 }
                 Ok(selection)
             }
             Expression::Or(parts) => {
                 let mut selection = Selection::of(rows, |_| false);
                 for part in parts {
-                    selection.or(&part.select(source)?);
+                    if selection.is_full() {
+                        break;
+                    }
+                    stop.check()?;
+                    selection.or(&part.select_until(source, stop)?);
                 }
                 Ok(selection)
+            }
+        }
+    }
+
+    /// How many tests a row may have to pass through.
+    pub(crate) fn tests(&self) -> usize {
+        match self {
+            Expression::All => 0,
+            Expression::Test(_) => 1,
+            Expression::Not(inner) => inner.tests(),
+            Expression::And(parts) | Expression::Or(parts) => {
+                parts.iter().map(Expression::tests).sum()
             }
         }
     }
@@ -368,6 +404,21 @@ mod tests {
         assert_eq!(selection.iter().last(), Some(69));
         selection.not();
         assert_eq!(selection.iter().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn or_reads_no_column_once_every_row_is_selected() {
+        struct NoColumns;
+        impl ColumnSource for NoColumns {
+            fn rows(&self) -> usize {
+                70
+            }
+            fn values(&self, column: Column) -> Result<Values<'_>, Error> {
+                panic!("{column:?} is read")
+            }
+        }
+        let parts = vec![Expression::All, Expression::Test(Test::Flags(1))];
+        assert!(Expression::Or(parts).select(&NoColumns).unwrap().is_full());
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub const MAX_FILTER_BYTES: usize = 1 << 20;
 /// The deepest nesting of parentheses and `not`.
 pub const MAX_DEPTH: usize = 64;
 
+/// The most tests of a filter once those of one column that an `or` joins are merged: each is a
+/// pass over the rows.
+pub const MAX_TESTS: usize = 4096;
+
 /// What is wrong with a question's filter, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterError {
@@ -73,16 +77,25 @@ pub fn parse(text: &str) -> Result<Expression, FilterError> {
         return Err(FilterError { message, position: MAX_FILTER_BYTES, length: 0 });
     }
     let tokens = lexer::tokens(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0, negated: false };
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0, negated: false, codes: 0 };
     if parser.peek().kind == TokenKind::End {
         return Ok(Expression::All);
     }
     let expression = parser.either()?;
     match parser.peek().kind {
+        TokenKind::End if expression.tests() > MAX_TESTS => Err(too_many_tests()),
         TokenKind::End => Ok(expression),
         TokenKind::Close => Err(parser.error("this ')' closes nothing")),
         _ => Err(parser.expected("'and', 'or' or the end of the filter")),
     }
+}
+
+fn too_many_tests() -> FilterError {
+    let message = format!(
+        "the filter makes more than {MAX_TESTS} tests; put addresses and numbers into lists: \
+         in [ … ]"
+    );
+    FilterError { message, position: 0, length: 0 }
 }
 
 struct Parser<'a> {
@@ -91,6 +104,8 @@ struct Parser<'a> {
     depth: usize,
     /// Whether an odd number of `not` stands around what is read.
     negated: bool,
+    /// How many tests of ICMP codes there are; they are long and never merge.
+    codes: usize,
 }
 
 type Parsed = Result<Expression, FilterError>;
@@ -457,6 +472,10 @@ impl<'a> Parser<'a> {
 
     fn icmp_code(&mut self) -> Parsed {
         let code = self.icmp_number()?;
+        self.codes += 1;
+        if self.codes > MAX_TESTS {
+            return Err(too_many_tests());
+        }
         let values = (0..256).map(|kind| kind << 8 | code).collect();
         let test = Test::NumberIn { column: Column::DestinationPort, values };
         Ok(Expression::And(vec![is_icmp(), Expression::Test(test)]))
@@ -849,6 +868,16 @@ mod tests {
             (0..10_000).map(|n| format!("ip 10.1.{}.{}", n / 256, n % 256)).collect();
         let Expression::Or(tests) = parse(&parts.join(" or ")).unwrap() else { panic!("an or") };
         assert_eq!(tests.len(), 2);
+    }
+
+    #[test]
+    fn more_tests_than_the_bound_are_refused_once_merged() {
+        let filter = |test: &str, count| vec![test; count].join(" or ");
+        parse(&filter("pps > 1", MAX_TESTS)).unwrap();
+        for test in ["pps > 1", "icmp-code 3", "(src port 1 and dst port 2)"] {
+            let error = parse(&filter(test, MAX_TESTS + 1)).unwrap_err();
+            assert!(error.message.contains("more than 4096 tests"), "{test}: {error}");
+        }
     }
 
     #[test]

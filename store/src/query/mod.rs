@@ -16,6 +16,7 @@ mod protocol;
 pub mod question;
 pub mod row;
 mod scan;
+pub mod stop;
 pub mod totals;
 pub mod window;
 
@@ -25,5 +26,6 @@ pub use partial::{Coverage, MAX_PARTIAL_BYTES, Partial};
 pub use plan::{Limits, Plan};
 pub use question::{Key, Order, Question, View};
 pub use row::FlowRow;
-pub use scan::answer;
+pub use scan::{answer, answer_until};
+pub use stop::Stop;
 pub use totals::Totals;

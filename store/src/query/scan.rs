@@ -15,6 +15,7 @@ use crate::query::partial::{Coverage, Partial};
 use crate::query::plan::{Limits, Plan};
 use crate::query::question::View;
 use crate::query::row::{FlowRow, RowSource};
+use crate::query::stop::Stop;
 use crate::query::totals::Totals;
 use crate::reader::Snapshot;
 use crate::{Column, TimeRange};
@@ -25,24 +26,40 @@ use crate::{Column, TimeRange};
 /// [`Error::TooManyGroups`] and [`Error::TooManyRows`]. A segment that cannot be read is no error:
 /// it is named in [`Coverage::damaged`].
 pub fn answer(snapshot: &Snapshot, plan: &Plan, limits: &Limits) -> Result<Partial, Error> {
-    let mut scan = Scan::new(plan, limits);
+    answer_until(snapshot, plan, limits, &Stop::never())
+}
+
+/// [`answer`] that can be ended early.
+///
+/// # Errors
+/// What [`answer`] says; [`Error::Abandoned`] when `stop` ended it.
+pub fn answer_until(
+    snapshot: &Snapshot,
+    plan: &Plan,
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<Partial, Error> {
+    let mut scan = Scan::new(plan, limits, stop);
     scan.coverage.damaged.extend_from_slice(&snapshot.damaged);
     for segment in snapshot.segments.iter() {
         if !segment.entry.range.may_lie_within(plan.from_ms(), plan.until_ms()) {
             scan.coverage.segments_skipped += 1;
             continue;
         }
+        stop.check()?;
         let read = segment.open().and_then(|file| scan.source(&file, file.range()));
         match read {
             Ok(()) => scan.coverage.segments_scanned += 1,
-            Err(error @ (Error::TooManyGroups { .. } | Error::TooManyRows { .. })) => {
-                return Err(error);
-            }
+            Err(
+                error
+                @ (Error::TooManyGroups { .. } | Error::TooManyRows { .. } | Error::Abandoned),
+            ) => return Err(error),
             Err(error) => scan.coverage.damaged.push(error.to_string()),
         }
     }
     for memory in snapshot.memory.iter() {
         if memory.range.may_lie_within(plan.from_ms(), plan.until_ms()) {
+            stop.check()?;
             scan.source(&memory.batch, &memory.range)?;
         }
     }
@@ -53,6 +70,7 @@ pub fn answer(snapshot: &Snapshot, plan: &Plan, limits: &Limits) -> Result<Parti
 struct Scan<'a> {
     plan: &'a Plan,
     limits: &'a Limits,
+    stop: &'a Stop,
     totals: Totals,
     coverage: Coverage,
     found: Found,
@@ -116,7 +134,7 @@ impl<'a> Counters<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(plan: &'a Plan, limits: &'a Limits) -> Self {
+    fn new(plan: &'a Plan, limits: &'a Limits, stop: &'a Stop) -> Self {
         let found = match plan.view() {
             View::Flows { limit } => {
                 // One more than allowed, so that too many can be told from just enough.
@@ -126,11 +144,11 @@ impl<'a> Scan<'a> {
             View::Statistic { .. } => Found::Groups(Groups::new(plan.key_width(), limits.groups)),
         };
         let (totals, coverage) = (Totals::default(), Coverage::default());
-        Scan { plan, limits, totals, coverage, found }
+        Scan { plan, limits, stop, totals, coverage, found }
     }
 
     fn source(&mut self, source: &impl ColumnSource, range: &TimeRange) -> Result<(), Error> {
-        let mut selection = self.plan.filter().select(source)?;
+        let mut selection = self.plan.filter().select_until(source, self.stop)?;
         if !range.lies_within(self.plan.from_ms(), self.plan.until_ms()) && !selection.is_empty() {
             selection.and(&self.window(source)?);
         }
@@ -327,6 +345,31 @@ mod tests {
         let rows = ask(&store, &all, &limits).unwrap_err();
         assert!(matches!(rows, Error::TooManyRows { bound: 1 }), "{rows}");
         ask(&store, &question(View::Flows { limit: 1 }, (None, None)), &limits).unwrap();
+    }
+
+    #[test]
+    fn a_query_that_is_stopped_is_abandoned_and_no_segment_is_called_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path(), &[&[flow(0, 1, 1, 2, 1)]]);
+        let question = Question {
+            filter: "bytes 1 and packets 1".to_owned(),
+            ..question(View::Flows { limit: 9 }, (None, None))
+        };
+        let (plan, limits) = (Plan::compile(&question).unwrap(), Limits::default());
+        let stop = Stop::new(None);
+        let ask = |store: &Store| answer_until(&store.reader().snapshot(), &plan, &limits, &stop);
+        assert_eq!(ask(&store).unwrap().totals.flows, 1);
+        stop.stop();
+        assert!(matches!(ask(&store), Err(Error::Abandoned)));
+        let mut scan = Scan::new(&plan, &limits, &stop);
+        let segment = store.reader().snapshot().segments()[0].open().unwrap();
+        let within = scan.source(&segment, segment.range());
+        assert!(matches!(within, Err(Error::Abandoned)), "between the parts of a filter");
+        let mut batch = Batch::default();
+        batch.push(&flow(0, 1, 1, 2, 1));
+        store.append(batch).unwrap();
+        let memory = Snapshot { segments: Default::default(), ..store.reader().snapshot() };
+        assert!(matches!(answer_until(&memory, &plan, &limits, &stop), Err(Error::Abandoned)));
     }
 
     #[test]
