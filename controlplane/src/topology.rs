@@ -236,6 +236,16 @@ struct UnitEntry {
     mtu: Option<Spanned<u16>>,
 }
 
+impl UnitEntry {
+    fn has_v4(&self) -> bool {
+        self.address.get_ref().is_ipv4()
+    }
+
+    fn has_v6(&self) -> bool {
+        self.address.get_ref().is_ipv6() || self.address6.is_some()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProxyGroupEntry {
@@ -316,6 +326,7 @@ impl Check<'_> {
             self.proxy_group(group, &roles, &mut member_of);
         }
         self.units_without_a_place(&file.unit, &member_of);
+        self.somebody_to_ask(&file.unit);
         self.source_groups(file);
     }
 
@@ -421,7 +432,39 @@ impl Check<'_> {
                 self.problem(member, message);
             }
         }
+        self.versions(group, units);
         self.listen(name, group.listen.as_ref());
+    }
+
+    /// Records go on in their exporter's IP version, because the packet bears its address.
+    fn versions(&mut self, group: &ProxyGroupEntry, units: &HashMap<&str, &UnitEntry>) {
+        let Some(proxy) = units.get(group.proxy.get_ref().as_str()) else { return };
+        for member in group.slaves.get_ref() {
+            let Some(slave) = units.get(member.get_ref().as_str()) else { continue };
+            for (version, takes, has) in
+                [("IPv4", proxy.has_v4(), slave.has_v4()), ("IPv6", proxy.has_v6(), slave.has_v6())]
+            {
+                if takes && !has {
+                    self.problem(member, format!(
+                        "slave {} has no {version} address, but proxy {} takes {version} exporters: their records could not go there",
+                        member.get_ref(),
+                        group.proxy.get_ref()
+                    ));
+                }
+            }
+        }
+    }
+
+    fn somebody_to_ask(&mut self, units: &[UnitEntry]) {
+        let message = if units.is_empty() {
+            "no unit is defined: describe each in a [[unit]] of its own"
+        } else if units.iter().all(|unit| unit.role != Role::Master) {
+            "no unit is a master, so there is nobody to ask: give one the role \"master\""
+        } else {
+            return;
+        };
+        // What is missing stands in no line.
+        self.problems.push(Problem { line: 1, message: message.into() });
     }
 
     fn listen(&mut self, group: &str, listen: Option<&Spanned<Vec<Spanned<u16>>>>) {
@@ -624,6 +667,27 @@ primary = "g1"
             text,
             "line 31: source group site: the primary \"g7\" is not among its proxy_groups"
         );
+    }
+
+    #[test]
+    fn a_slave_has_an_address_of_each_version_that_its_proxy_takes() {
+        let text = problem("10.0.0.2\"", "10.0.0.2\"\naddress6 = \"fd00::2\"");
+        assert_eq!(
+            text,
+            "line 28: slave s2 has no IPv6 address, but proxy p1 takes IPv6 exporters: \
+             their records could not go there"
+        );
+        let text = problem("10.0.0.4", "fd00::4");
+        assert!(text.contains("slave s2 has no IPv4 address, but proxy p1"), "{text}");
+    }
+
+    #[test]
+    fn there_is_a_master_to_ask() {
+        let alone = "[[unit]]\nname = \"s1\"\nrole = \"slave\"\naddress = \"10.0.0.3\"\n";
+        for (file, told) in [("", "no unit is defined"), (alone, "no unit is a master")] {
+            let refused = parse(file).unwrap_err().to_string();
+            assert!(refused.contains(&format!("line 1: {told}")), "{refused}");
+        }
     }
 
     #[test]
