@@ -48,7 +48,7 @@ pub struct ProxyArguments {
     #[arg(long, value_enum, default_value_t)]
     io: Io,
     /// Run the packet path on this processor core
-    #[arg(long, value_name = "CORE")]
+    #[arg(long, value_name = "CORE", value_parser = core)]
     core: Option<usize>,
 }
 
@@ -68,10 +68,10 @@ pub struct SlaveArguments {
     slice: Duration,
     /// Receive from exporters directly at this UDP port too; may be repeated [default of a slave
     /// behind no proxy: 2055]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     listen: Vec<u16>,
     /// Run the packet path on this processor core
-    #[arg(long, value_name = "CORE")]
+    #[arg(long, value_name = "CORE", value_parser = core)]
     core: Option<usize>,
 }
 
@@ -136,18 +136,36 @@ pub fn run_slave(arguments: SlaveArguments) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Reads `500ms`, `60s`, `5m`, `1h`.
+/// Reads the number of a processor core that this machine has.
+fn core(text: &str) -> Result<usize, String> {
+    let core = text.parse().map_err(|_| "a core is a number, from 0".to_owned())?;
+    match last_core() {
+        Some(last) if core > last => Err(format!("this machine's cores are 0 to {last}")),
+        _ => Ok(core),
+    }
+}
+
+/// The highest core that is online. The system's list, as `0-3` or `0,2-3`, holds for the whole
+/// machine; what this process may use now can be fewer, and is no bound on where it can be put.
+fn last_core() -> Option<usize> {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    online.trim().rsplit(['-', ',']).next()?.parse().ok()
+}
+
+/// Reads `500ms`, `60s`, `5m`, `1h`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| "write it as 500ms, 60s, 5m or 1h".to_owned())?;
+    let number: u64 =
+        number.parse().map_err(|_| "write it as 500ms, 60s, 5m, 1h or 7d".to_owned())?;
     let ms = match unit {
         "ms" => number,
         "s" => number.saturating_mul(1_000),
         "m" => number.saturating_mul(60_000),
         "h" => number.saturating_mul(3_600_000),
+        "d" => number.saturating_mul(86_400_000),
         "" => return Err(format!("a unit is missing: did you mean {number}s?")),
-        other => return Err(format!("no unit of time {other:?}: use ms, s, m or h")),
+        other => return Err(format!("no unit of time {other:?}: use ms, s, m, h or d")),
     };
     if ms == 0 {
         return Err("must be longer than nothing".to_owned());
@@ -163,8 +181,17 @@ mod tests {
     fn a_time_needs_its_unit() {
         assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("60").unwrap_err().contains("60s"));
         assert!(duration("0s").is_err() && duration("5y").is_err() && duration("").is_err());
+    }
+
+    #[test]
+    fn a_core_is_one_of_this_machine() {
+        let last = last_core().unwrap();
+        assert_eq!(core(&last.to_string()), Ok(last));
+        assert!(core(&(last + 1).to_string()).unwrap_err().contains(&format!("0 to {last}")));
+        assert!(core("first").is_err());
     }
 }

@@ -16,9 +16,10 @@ pub struct Window {
 
 impl Window {
     /// Reads `5m` (the last five minutes before `now_ms`), nfdump's
-    /// `2026/11/22.18:00:00-2026/11/22.19:00:00`, or ISO times as `2026-11-22T18:00..2026-11-22T19:00`;
-    /// either end may be left out. A time without seconds or minutes means the beginning of it as the
-    /// first bound and its end as the second.
+    /// `2026/11/22.18:00-2026/11/22.19:00`, or ISO times as `2026-11-22T18:00..2026-11-22T19:00`.
+    ///
+    /// nfdump's times are instants: the window ends at 19:00:00.000. The ISO form names spans: either
+    /// end may be left out, and the last minute (hour, day, second) is in it as a whole.
     ///
     /// # Errors
     /// What is not understood, and how to write it.
@@ -27,10 +28,12 @@ impl Window {
             let last_ms = u64::try_from(last.as_millis()).unwrap_or(u64::MAX);
             return Ok(Window { from_ms: Some(now_ms.saturating_sub(last_ms)), until_ms: None });
         }
-        let (from, until) = text
-            .split_once("..")
-            .or_else(|| text.split_once('-').filter(|_| text.contains('/')))
-            .unwrap_or((text, ""));
+        if text.contains('/') {
+            let (from_ms, until_ms) =
+                weir_store::query::window::parse(text).map_err(|_| advice(text))?;
+            return Ok(Window { from_ms, until_ms });
+        }
+        let (from, until) = text.split_once("..").unwrap_or((text, ""));
         let window = Window { from_ms: bound(from, false)?, until_ms: bound(until, true)? };
         match window {
             Window { from_ms: None, until_ms: None } => Err(advice(text)),
@@ -45,7 +48,8 @@ impl Window {
 fn advice(text: &str) -> String {
     format!(
         "no time window {text:?}: write 5m for the last five minutes, \
-         2026/11/22.18:00:00-2026/11/22.19:00:00, or 2026-11-22T18:00..2026-11-22T19:00 (UTC)"
+         2026/11/22.18:00:00-2026/11/22.19:00:00, or 2026-11-22T18:00..2026-11-22T19:00 (UTC), \
+         the earlier time first"
     )
 }
 
@@ -54,12 +58,8 @@ fn bound(text: &str, end: bool) -> Result<Option<u64>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let normal = text.trim_end_matches('Z').replace('/', "-").replacen(
-        '.',
-        "T",
-        usize::from(text.contains('/')),
-    );
-    let (date, time) = normal.split_once(['T', ' ']).unwrap_or((&normal, ""));
+    let plain = text.trim_end_matches('Z');
+    let (date, time) = plain.split_once(['T', ' ']).unwrap_or((plain, ""));
     let (time, span_ms) = match time.matches(':').count() {
         _ if time.is_empty() => ("00:00:00".to_owned(), 86_400_000),
         0 => (format!("{time}:00:00"), 3_600_000),
@@ -85,18 +85,27 @@ mod tests {
     }
 
     #[test]
-    fn nfdump_s_way_and_the_iso_way_mean_the_same() {
-        let expected = window(Some(SIX), Some(SIX + 3_600_999));
+    fn nfdump_s_window_ends_at_the_instant_written() {
+        let expected = window(Some(SIX), Some(SIX + 3_600_000));
         assert_eq!(Window::parse("2026/11/22.18:00:00-2026/11/22.19:00:00", 0), expected);
-        assert_eq!(Window::parse("2026-11-22T18:00:00..2026-11-22T19:00:00Z", 0), expected);
+        assert_eq!(Window::parse("2026/11/22.18-2026/11/22.19:00", 0), expected);
+        assert_eq!(Window::parse("2026/11/22.18", 0), window(Some(SIX), None));
+        assert!(Window::parse("2026/11/22.18-2026/11/22.17", 0).unwrap_err().contains("earlier"));
     }
 
     #[test]
-    fn a_minute_as_the_end_is_that_whole_minute() {
-        assert_eq!(
-            Window::parse("2026/11/22.18:00-2026/11/22.18:00", 0),
-            window(Some(SIX), Some(SIX + 59_999))
-        );
+    fn the_iso_way_takes_in_the_whole_of_its_end() {
+        for (text, span_ms) in [
+            ("2026-11-22T18:00:00..2026-11-22T18:00:00Z", 1_000),
+            ("2026-11-22T18:00..2026-11-22T18:00", 60_000),
+            ("2026-11-22T18..2026-11-22T18", 3_600_000),
+        ] {
+            assert_eq!(
+                Window::parse(text, 0),
+                window(Some(SIX), Some(SIX + span_ms - 1)),
+                "{text}"
+            );
+        }
     }
 
     #[test]
@@ -104,6 +113,7 @@ mod tests {
         assert_eq!(Window::parse("2026-11-22T18", 0), window(Some(SIX), None));
         assert_eq!(Window::parse("..2026-11-22T17:59", 0), window(None, Some(SIX - 1)));
         assert_eq!(Window::parse("5m", SIX), window(Some(SIX - 300_000), None));
+        assert_eq!(Window::parse("7d", SIX), window(Some(SIX - 7 * 86_400_000), None));
     }
 
     #[test]
