@@ -3,13 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, anyhow};
-use weir_rpc::QUERY_PORT;
+use weir_rpc::{CONTROL_PORT, QUERY_PORT};
+
+use super::exit::UsageError;
 
 /// Resolves `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS6]:PORT`; the port is 4210 where none is given.
 ///
 /// # Errors
-/// When the name does not resolve.
+/// When the name does not resolve, or the port is the one for control.
 pub(super) async fn resolve(text: &str) -> anyhow::Result<SocketAddr> {
+    let address = look_up(text).await?;
+    if address.port() == CONTROL_PORT {
+        let words = format!("{text}: that is the control port; questions go to {QUERY_PORT}");
+        return Err(UsageError(words).into());
+    }
+    Ok(address)
+}
+
+async fn look_up(text: &str) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
     }
