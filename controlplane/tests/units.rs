@@ -65,17 +65,33 @@ fn a_stopped_slave_costs_a_query_about_a_second() {
 }
 
 #[test]
-fn a_killed_proxy_leaves_every_slave_unanswered_with_the_reason() {
+fn a_killed_proxy_leaves_no_answer_but_the_reason_once() {
     let mut system = System::start();
     system.proxy.child.kill().unwrap();
     system.proxy.child.wait().unwrap();
-    let output = system.query(&["-s", "srcip"]);
-    assert_eq!(output.status.code(), Some(3));
-    let answer = text(&output.stdout);
-    assert!(
-        answer.contains("0 of 2 slaves answered (s1: proxy p1: connection refused"),
-        "{answer}"
-    );
+    for form in [&["-s", "srcip"][..], &["--json"], &["--csv"]] {
+        let output = system.query(form);
+        assert_eq!(output.status.code(), Some(1), "{form:?}");
+        assert_eq!(text(&output.stdout), "", "{form:?}");
+        let told = text(&output.stderr);
+        assert_eq!(told, "weir: none of 2 slaves answered: proxy p1: connection refused\n");
+    }
+}
+
+#[test]
+fn a_reader_who_goes_away_is_no_failure_and_a_full_disk_is_one() {
+    let print = |to: std::process::Stdio| {
+        let mut weir = std::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+        weir.args(["completions", "bash"]).stdout(to).stderr(std::process::Stdio::piped());
+        weir.spawn().unwrap().wait_with_output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let left = print(writer.into());
+    assert_eq!((left.status.code(), text(&left.stderr)), (Some(0), String::new()));
+    let full = print(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+    assert_eq!(full.status.code(), Some(1));
+    assert!(text(&full.stderr).starts_with("weir: cannot write: "), "{}", text(&full.stderr));
 }
 
 #[test]
@@ -113,6 +129,14 @@ fn mistakes_are_told_with_what_to_do() {
     let filter = weir(&["query", "-M", "127.0.0.1:1", "proto tpc"]);
     assert_eq!(filter.status.code(), Some(2));
     assert!(text(&filter.stderr).contains("\n        ^^^"), "{}", text(&filter.stderr));
+    let control = weir(&["query", "-M", "127.0.0.1:2210"]);
+    assert_eq!(control.status.code(), Some(2));
+    assert!(text(&control.stderr).contains("that is the control port; questions go to 4210"));
+    for option in [["--core", "100000"], ["--listen", "0"]] {
+        let place = ["slave", "--topology", topology, "--unit", "s1", "--dir", "/nonexistent"];
+        let refused = weir(&[&place[..], &option].concat());
+        assert_eq!(refused.status.code(), Some(2), "{option:?}: {}", text(&refused.stderr));
+    }
     let nobody = weir(&["query", "-M", "127.0.0.1:1"]);
     assert_eq!(nobody.status.code(), Some(1));
     let told = text(&nobody.stderr);

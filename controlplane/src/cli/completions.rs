@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use super::Cli;
 use super::exit::Outcome;
+use super::out::out;
 
 /// `weir completions --help`.
 #[derive(Debug, clap::Args)]
@@ -17,8 +18,10 @@ pub struct Arguments {
 /// Writes the script to stdout.
 ///
 /// # Errors
-/// None so far; the signature is every subcommand's.
+/// When stdout takes no more.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "weir", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "weir", &mut script);
+    out(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Done)
 }

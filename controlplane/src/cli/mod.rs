@@ -8,6 +8,7 @@ pub mod completions;
 pub mod demo;
 pub mod exit;
 pub mod logging;
+pub mod out;
 pub mod paint;
 mod peer;
 pub mod query;

@@ -28,6 +28,11 @@ impl Paint {
         self.wrap("1;31", text)
     }
 
+    /// Something that one may want to know of.
+    pub fn warning(self, text: &str) -> String {
+        self.wrap("33", text)
+    }
+
     /// Something that is as it should be.
     pub fn good(self, text: &str) -> String {
         self.wrap("32", text)

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use weir_dataplane::Timestamp;
 use weir_store::query::{Answer, Limits, Partial, Plan, Question, View, answer, format};
 use weir_store::{Store, query::Totals};
 
 use super::exit::{Outcome, UsageError};
+use super::out::{line, out};
 use super::paint::Paint;
 use super::peer;
 use super::unit::duration;
@@ -37,8 +38,8 @@ Examples:
 Statistics: srcip dstip ip srcport dstport port proto tos srcas dstas as inif outif if nhip router
   flags vlan dir odid record, joined by commas; ordered by /flows /packets /bytes /pps /bps /bpp.
 
-Exit codes: 0 every slave answered; 1 failed; 2 usage; 3 some slaves did not answer: the answer is
-  right for those that did.")]
+Exit codes: 0 every slave answered; 1 failed, or no slave answered; 2 usage; 3 some slaves did not
+  answer: the answer is right for those that did.")]
 pub struct Arguments {
     /// Ask the unit at this address: a master, or a proxy or slave for its own part
     #[arg(short = 'M', long, value_name = "HOST[:PORT]", required_unless_present = "read")]
@@ -58,8 +59,9 @@ pub struct Arguments {
     /// Rows to print, 0 for all [default: 10 of a statistic, 100 flows]
     #[arg(short = 'n', long, value_name = "N")]
     number: Option<usize>,
-    /// Only flows wholly within this time, UTC: 15m (the last 15 minutes),
-    /// 2026/11/22.18:00:00-2026/11/22.19:00:00, or 2026-11-22T18:00..2026-11-22T19:00
+    /// Only flows wholly within this time, UTC: 15m, 7d (the last 15 minutes, 7 days);
+    /// 2026/11/22.18:00-2026/11/22.19:00 as in nfdump: up to the very instant 19:00:00; or
+    /// 2026-11-22T18:00..2026-11-22T19:00 with the whole of its last minute (or hour, day, second)
     #[arg(short = 't', long, value_name = "WINDOW")]
     time: Option<String>,
     /// Wait at most so long
@@ -86,12 +88,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         }
         (None, None) => unreachable!("clap requires one of the two"),
     };
+    replies.iter().try_for_each(Reply::answered_by_some)?;
     if arguments.json {
         print_json(&questions, &replies)?;
     } else {
         let paint = Paint::for_stdout();
         for (at, reply) in replies.iter().enumerate() {
-            print(reply, arguments.csv, paint, at > 0);
+            print(reply, arguments.csv, paint, at > 0)?;
         }
     }
     let complete = replies.iter().all(Reply::is_complete);
@@ -110,6 +113,21 @@ impl Reply {
     fn is_complete(&self) -> bool {
         self.coverage.as_ref().is_none_or(Coverage::is_complete)
             && self.answer.coverage.damaged.is_empty()
+    }
+
+    /// An answer of nobody is none: its zeroes would pass for "no such flows".
+    fn answered_by_some(&self) -> anyhow::Result<()> {
+        let Some(coverage) = &self.coverage else { return Ok(()) };
+        if coverage.asked() == 0 || coverage.answered() > 0 {
+            return Ok(());
+        }
+        let mut reasons: Vec<&str> = Vec::new();
+        for unit in &coverage.units {
+            if !reasons.contains(&unit.reason.as_str()) {
+                reasons.push(&unit.reason);
+            }
+        }
+        bail!("none of {} slaves answered: {}", coverage.asked(), reasons.join("; "));
     }
 }
 
@@ -199,8 +217,7 @@ fn print_json(questions: &[Question], replies: &[Reply]) -> anyhow::Result<()> {
         1 => objects.remove(0),
         _ => serde_json::Value::Array(objects),
     };
-    println!("{}", serde_json::to_string_pretty(&value)?);
-    Ok(())
+    line(&serde_json::to_string_pretty(&value)?)
 }
 
 fn object(question: &Question, reply: &Reply) -> serde_json::Value {
@@ -219,21 +236,21 @@ fn object(question: &Question, reply: &Reply) -> serde_json::Value {
     object
 }
 
-fn print(reply: &Reply, csv: bool, paint: Paint, another: bool) {
+fn print(reply: &Reply, csv: bool, paint: Paint, another: bool) -> anyhow::Result<()> {
     if another {
-        println!();
+        line("")?;
     }
     let made_of = made_of(reply);
     if csv {
-        print!("{}", format::csv(&reply.answer));
+        out(&format::csv(&reply.answer))?;
         eprintln!("{}\n{made_of}", time_covered(&reply.answer.totals));
         for damaged in &reply.answer.coverage.damaged {
             eprintln!("left out: {damaged}");
         }
-        return;
+        return Ok(());
     }
-    print!("{}", format::table(&reply.answer));
-    println!("{}", if reply.is_complete() { made_of } else { paint.bad(&made_of) });
+    out(&format::table(&reply.answer))?;
+    line(&if reply.is_complete() { made_of } else { paint.bad(&made_of) })
 }
 
 /// What the answer is made of: who answered, or what was read.

@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 
 use super::exit::{Outcome, UsageError};
+use super::out::{line, out};
 use crate::generate::{Dialect, Generator, Plan};
 use crate::replay::{Given, Load, Replay, Report, Sources};
 
@@ -102,9 +103,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         eprintln!();
     }
     if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
+        line(&serde_json::to_string(&report)?)?;
     } else {
-        print(&report);
+        out(&table(&report))?;
     }
     let complete = !stop.load(Ordering::Relaxed) && report.refused == 0;
     Ok(if complete { Outcome::Done } else { Outcome::Failed })
@@ -145,32 +146,33 @@ fn targets(names: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(all?.concat())
 }
 
-fn print(report: &Report) {
+fn table(report: &Report) -> String {
     let totals = report.totals;
-    println!(
+    let mut lines = Vec::new();
+    lines.push(format!(
         "{:<30} {:>10} {:>10} {:>14} {:>18}",
         "exporter", "datagrams", "flows", "packets", "bytes"
-    );
+    ));
     for (exporter, sum) in &report.exporters {
-        println!(
+        lines.push(format!(
             "{exporter:<30} {:>10} {:>10} {:>14} {:>18}",
             sum.datagrams, sum.flows, sum.packets, sum.bytes
-        );
+        ));
     }
-    println!(
+    lines.push(format!(
         "{:<30} {:>10} {:>10} {:>14} {:>18}",
         "sent", totals.datagrams, totals.flows, totals.packets, totals.bytes
-    );
+    ));
     let rate = totals.datagrams as f64 / report.seconds.max(1e-9);
-    println!(
+    lines.push(format!(
         "in {:.1} s, {rate:.0} datagrams a second; flows as weir's own collector counts them",
         report.seconds
-    );
+    ));
     if report.options > 0 {
-        println!("{} options data records besides", report.options);
+        lines.push(format!("{} options data records besides", report.options));
     }
     for (reason, count) in &report.discarded {
-        println!("not counted: {count} × {reason}");
+        lines.push(format!("not counted: {count} × {reason}"));
     }
     let skipped = report.skipped;
     let frames = [
@@ -181,9 +183,11 @@ fn print(report: &Report) {
         (skipped.fragments, "fragments without the rest of their packet"),
     ];
     for (count, what) in frames.iter().filter(|(count, _)| *count > 0) {
-        println!("not sent: {count} frames, {what}");
+        lines.push(format!("not sent: {count} frames, {what}"));
     }
     if report.refused > 0 {
-        println!("refused by the system: {} datagrams", report.refused);
+        lines.push(format!("refused by the system: {} datagrams", report.refused));
     }
+    lines.push(String::new());
+    lines.join("\n")
 }

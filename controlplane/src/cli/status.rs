@@ -6,6 +6,7 @@ use weir_dataplane::Timestamp;
 use weir_store::query::format;
 
 use super::exit::Outcome;
+use super::out::{line, out};
 use super::paint::Paint;
 use super::peer;
 use super::table::{Table, grouped};
@@ -16,6 +17,9 @@ use crate::unit::on_rpc_thread;
 
 /// Transport sessions printed of each unit.
 const SESSIONS: usize = 10;
+
+/// Characters of a line, where several things share one.
+const COLUMNS: usize = 100;
 
 /// Between two pictures of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -61,13 +65,13 @@ async fn show(arguments: &Arguments) -> anyhow::Result<Outcome> {
         let asked = async { QueryClient::connect(address).await?.status(CALL_DEADLINE).await };
         let status = asked.await.map_err(|error| peer::advice(error, address))?;
         if arguments.json {
-            println!("{}", serde_json::to_string_pretty(&status)?);
+            line(&serde_json::to_string_pretty(&status)?)?;
         } else {
             let sessions = if arguments.all { usize::MAX } else { SESSIONS };
             let text = picture(&status, paint, sessions);
             // Home and clear, so that the picture stays in its place.
             let clear = if arguments.watch && paint.is_on() { "\x1b[H\x1b[2J" } else { "" };
-            print!("{clear}{text}");
+            out(&format!("{clear}{text}"))?;
         }
         if !arguments.watch {
             return Ok(if is_well(&status) { Outcome::Done } else { Outcome::Partial });
@@ -87,6 +91,7 @@ fn picture(status: &UnitStatus, paint: Paint, sessions: usize) -> String {
     lines.push(String::new());
     numbers(status, paint, sessions, &mut lines);
     lines.push(conservation(status, paint));
+    lines.extend(all_discarded(status).iter().map(|line| paint.warning(line)));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -344,6 +349,36 @@ fn conservation(status: &UnitStatus, paint: Paint) -> String {
     if broken.is_empty() && unknown.is_empty() { paint.good(&line) } else { paint.bad(&line) }
 }
 
+/// What was discarded where, if anything: `discarded: 100 records at p1 (record_no_slave)`, in as
+/// many lines as it needs.
+fn all_discarded(status: &UnitStatus) -> Vec<String> {
+    let mut places = Vec::new();
+    discarded_places(status, &mut places);
+    let mut lines: Vec<String> = Vec::new();
+    for place in places {
+        match lines.last_mut() {
+            Some(line) if line.len() + place.len() + 2 < COLUMNS => {
+                line.push_str("; ");
+                line.push_str(&place);
+            }
+            _ => lines.push(format!("discarded: {place}")),
+        }
+    }
+    lines
+}
+
+fn discarded_places(status: &UnitStatus, places: &mut Vec<String>) {
+    for traffic in status.traffic.iter().chain(&status.storing) {
+        let Discarded { datagram, set, record } = &traffic.discarded;
+        for (kind, reasons) in [("datagrams", datagram), ("sets", set), ("records", record)] {
+            for (reason, &count) in reasons {
+                places.push(format!("{} {kind} at {} ({reason})", grouped(count), status.name));
+            }
+        }
+    }
+    status.units.iter().for_each(|unit| discarded_places(unit, places));
+}
+
 fn judge<'a>(
     status: &'a UnitStatus,
     holds: &mut usize,
@@ -418,6 +453,21 @@ mod tests {
         assert!(text.contains("DOWN: connection refused"), "{text}");
         assert!(text.contains("7 datagrams: unknown_version"), "{text}");
         assert!(text.contains("conservation: holds at 2 units; unknown at s2"), "{text}");
+    }
+
+    #[test]
+    fn what_is_discarded_is_named_beside_the_conservation() {
+        let mut status = topology();
+        let traffic = status.units[0].traffic.as_mut().unwrap();
+        traffic.discarded.record.insert("record_no_slave".into(), 100);
+        assert_eq!(
+            all_discarded(&status),
+            [
+                "discarded: 7 datagrams at p1 (unknown_version); 100 records at p1 (record_no_slave)",
+                "discarded: 7 datagrams at s1 (unknown_version)"
+            ]
+        );
+        assert!(all_discarded(&UnitStatus::default()).is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::exit::Outcome;
+use super::out::out;
 use super::unit::usage;
 use crate::topology::{PORT_OFFSET, Topology};
 
@@ -31,7 +32,7 @@ enum Command {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let Command::Check { file } = &arguments.command;
     let topology = Topology::load(file).map_err(usage)?;
-    print!("{}", describe(&topology));
+    out(&describe(&topology))?;
     Ok(Outcome::Done)
 }
 

@@ -1,12 +1,13 @@
 //! `weir demo`: a whole topology on this machine, traffic through it, questions, and the proof that
 //! nothing was lost.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use super::exit::Outcome;
+use super::out::{line, out};
 use super::paint::Paint;
 use super::table::grouped;
 use crate::lab::units::{EXPORTERS, Group, MASTER, PROXY, Sums, Units, unconserved};
@@ -67,7 +68,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     questions(&units, paint)?;
     let equal = check(&units, &reports, &last, paint)?;
     drop(units);
-    println!("everything removed after {:.1} s", began.elapsed().as_secs_f64());
+    line(&format!("everything removed after {:.1} s", began.elapsed().as_secs_f64()))?;
     Ok(if equal { Outcome::Done } else { Outcome::Failed })
 }
 
@@ -75,14 +76,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 fn build(arguments: &Arguments) -> anyhow::Result<Units> {
     let sites = [EXPORTERS, PROXY, "slave1", "slave2", MASTER];
     let (network, io) = if arguments.plain {
-        println!("on loopback addresses with plain sockets, as --plain asks");
+        line("on loopback addresses with plain sockets, as --plain asks")?;
         (Network::on_loopback(&sites), "socket")
     } else {
         match Network::in_namespaces(&sites) {
             Ok(network) => (network, "auto"),
             Err(Error::Interrupted) => return Err(Error::Interrupted.into()),
             Err(error) => {
-                println!("on loopback addresses with plain sockets: {}", why_plain(&error));
+                line(&format!("on loopback addresses with plain sockets: {}", why_plain(&error)))?;
                 (Network::on_loopback(&sites), "socket")
             }
         }
@@ -119,7 +120,7 @@ fn traffic(
     units: &Units,
     arguments: &Arguments,
     paint: Paint,
-) -> Result<(Vec<Report>, UnitStatus), Error> {
+) -> anyhow::Result<(Vec<Report>, UnitStatus)> {
     let mut exporters = Vec::new();
     let mut senders = Vec::new();
     for (number, (protocol, per_packet, v6)) in (1..).zip(FLEET) {
@@ -140,14 +141,14 @@ fn traffic(
     }
     let mut screen = Screen::new(paint, exporters, arguments.distribution);
     while senders.iter_mut().any(Process::is_alive) {
-        screen.show(&units.status()?);
+        screen.show(&units.status()?)?;
         lab::pause(FRAME)?;
     }
     let reports: Result<Vec<Report>, Error> = senders.iter_mut().map(report).collect();
     let reports = reports?;
     let datagrams = reports.iter().map(|report| report.totals.datagrams).sum();
     let last = units.wait_settled(datagrams)?;
-    screen.end(&last);
+    screen.draw(&last)?;
     Ok((reports, last))
 }
 
@@ -180,38 +181,33 @@ impl Screen {
         }
     }
 
-    fn show(&mut self, status: &UnitStatus) {
+    fn show(&mut self, status: &UnitStatus) -> anyhow::Result<()> {
         if self.redraw {
-            self.draw(status);
+            self.draw(status)?;
         } else if Instant::now() >= self.line_due {
             self.line_due += Duration::from_secs(1);
-            println!("{}", self.picture.line(status));
+            line(&self.picture.line(status))?;
         }
+        Ok(())
     }
 
-    fn end(&mut self, status: &UnitStatus) {
-        self.draw(status);
-    }
-
-    fn draw(&mut self, status: &UnitStatus) {
+    fn draw(&mut self, status: &UnitStatus) -> anyhow::Result<()> {
         let lines = self.picture.lines(status);
         let mut text = String::new();
         if self.drawn > 0 {
             text += &format!("\x1b[{}A", self.drawn);
         }
         let clear = if self.redraw { "\x1b[K" } else { "" };
-        for line in &lines {
-            text += &format!("{line}{clear}\n");
+        for drawn in &lines {
+            text += &format!("{drawn}{clear}\n");
         }
         self.drawn = lines.len();
-        print!("{text}");
-        // A closed terminal is noticed by the signal that it sends.
-        let _ = std::io::stdout().flush();
+        out(&text)
     }
 }
 
 /// Asks the master three questions, as one would type them.
-fn questions(units: &Units, paint: Paint) -> Result<(), Error> {
+fn questions(units: &Units, paint: Paint) -> anyhow::Result<()> {
     let master = units.master().to_string();
     let all: [&[&str]; 3] = [
         &["", "-s", "router/flows"],
@@ -222,8 +218,8 @@ fn questions(units: &Units, paint: Paint) -> Result<(), Error> {
         let words: Vec<_> = words.iter().copied().filter(|word| !word.is_empty()).collect();
         let words = [&["query", "-M", &master], &words[..]].concat();
         let typed: Vec<_> = words.iter().map(|word| quoted(word)).collect();
-        println!("\n{}", paint.head(&format!("$ weir {}", typed.join(" "))));
-        print!("{}", units.weir(MASTER, &words)?);
+        line(&format!("\n{}", paint.head(&format!("$ weir {}", typed.join(" ")))))?;
+        out(&units.weir(MASTER, &words)?)?;
     }
     Ok(())
 }
@@ -240,14 +236,14 @@ fn check(
     reports: &[Report],
     last: &UnitStatus,
     paint: Paint,
-) -> Result<bool, Error> {
+) -> anyhow::Result<bool> {
     let mut sent = Sums::default();
     reports.iter().for_each(|report| sent += report.totals.into());
     let arrived = units.sums("")?;
-    println!("\n{:<16}{:>12}{:>16}{:>20}", "", "flows", "packets", "bytes");
+    line(&format!("\n{:<16}{:>12}{:>16}{:>20}", "", "flows", "packets", "bytes"))?;
     for (name, sums) in [("sent", sent), ("at the master", arrived)] {
         let numbers = [sums.flows, sums.packets, sums.bytes].map(grouped);
-        println!("{name:<16}{:>12}{:>16}{:>20}", numbers[0], numbers[1], numbers[2]);
+        line(&format!("{name:<16}{:>12}{:>16}{:>20}", numbers[0], numbers[1], numbers[2]))?;
     }
     let losing = unconserved(last);
     let kept = losing.is_empty();
@@ -260,7 +256,7 @@ fn check(
         true => paint.good("equal: nothing was lost, nothing counted twice"),
         false => paint.bad("NOT equal"),
     };
-    println!("{verdict}; {conservation}");
+    line(&format!("{verdict}; {conservation}"))?;
     Ok(equal && kept)
 }
 
