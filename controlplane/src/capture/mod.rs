@@ -24,6 +24,9 @@ mod reassembly;
 use link::Content;
 use reassembly::Reassembly;
 
+/// Names of files that hold one payload, whatever it is.
+const PAYLOADS: [&str; 3] = ["dat", "bin", "dump"];
+
 /// A capture that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -98,15 +101,35 @@ impl Capture {
     /// Reads the whole of `file`.
     ///
     /// # Errors
-    /// When the system refuses to read it, or its framing makes no sense; the latter with the
-    /// offset. Frames that are no UDP datagrams are no errors but [`Skipped`].
+    /// When the system refuses to read it, or its framing makes no sense, or it holds nothing that
+    /// an exporter sends; the latter two with the offset. Frames that are no UDP datagrams are no errors but [`Skipped`].
     pub fn read(file: &Path) -> Result<Capture, Error> {
         let bytes =
             std::fs::read(file).map_err(|reason| Error::File { file: file.to_owned(), reason })?;
-        Capture::parse(&bytes).map_err(|Fault { offset, reason }| Error::Malformed {
+        let capture = Capture::parse(&bytes).and_then(|capture| capture.checked(file));
+        capture.map_err(|Fault { offset, reason }| Error::Malformed {
             file: file.to_owned(),
             offset,
             reason,
+        })
+    }
+
+    /// Refuses what is no capture at all: one payload of no known version, unless the file's name
+    /// says that it is a payload, as malformed ones are kept.
+    fn checked(self, file: &Path) -> Result<Capture, Fault> {
+        let [Datagram { source: None, payload, .. }] = self.datagrams.as_slice() else {
+            return Ok(self);
+        };
+        let known = matches!(payload.as_slice(), [0, 5 | 9 | 10, ..]);
+        let named = file.extension().and_then(|extension| extension.to_str());
+        if known || named.is_some_and(|extension| PAYLOADS.contains(&extension)) {
+            return Ok(self);
+        }
+        Err(Fault {
+            offset: 0,
+            reason: "neither pcap nor pcapng, and no NetFlow v5, v9 or IPFIX begins here; \
+                     a payload to be sent all the same is a file named .dat, .bin or .dump"
+                .into(),
         })
     }
 
@@ -545,6 +568,21 @@ mod tests {
     fn a_bare_payload_is_one_datagram_without_addresses() {
         let capture = Capture::parse(&[0, 5, 1, 2, 3]).unwrap();
         assert_eq!(capture.datagrams, [bare(&[0, 5, 1, 2, 3])]);
+    }
+
+    #[test]
+    fn what_no_exporter_sends_is_refused_unless_the_name_says_payload() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, bytes: &[u8]| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            Capture::read(&file)
+        };
+        let refused = read("weir.toml", b"[[unit]]\n").unwrap_err().to_string();
+        assert!(refused.contains("weir.toml") && refused.contains("no NetFlow v5"), "{refused}");
+        for (name, bytes) in [("a.dat", &b"[[unit]]\n"[..]), ("b.dump", b""), ("c", &[0, 9, 0])] {
+            assert_eq!(read(name, bytes).unwrap().datagrams, [bare(bytes)], "{name}");
+        }
     }
 
     #[test]
