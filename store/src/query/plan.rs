@@ -39,14 +39,19 @@ impl Plan {
     /// What the filter's text or the statistic lacks, and where.
     pub fn compile(question: &Question) -> Result<Plan, FilterError> {
         let filter = filter::parse(&question.filter)?;
+        let refused = |message| FilterError { message, position: 0, length: 0 };
         let key_width = match &question.view {
             View::Flows { .. } => 0,
             View::Statistic { keys, .. } if keys.len() > MAX_KEYS => {
-                let message =
-                    format!("a statistic has at most {MAX_KEYS} keys, not {}", keys.len());
-                return Err(FilterError { message, position: 0, length: 0 });
+                let count = keys.len();
+                return Err(refused(format!(
+                    "a statistic has at most {MAX_KEYS} keys, not {count}"
+                )));
             }
-            View::Statistic { keys, .. } => keys.iter().map(|key| key.width()).sum(),
+            View::Statistic { keys, .. } => {
+                Key::check_distinct(keys).map_err(|error| refused(error.to_string()))?;
+                keys.iter().map(|key| key.width()).sum()
+            }
         };
         Ok(Plan {
             filter,
@@ -88,5 +93,19 @@ impl Plan {
     /// Bytes of a group's key.
     pub(crate) fn key_width(&self) -> usize {
         self.key_width
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::question::Order;
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_however_it_came() {
+        let view =
+            View::Statistic { keys: vec![Key::Port, Key::Port], order: Order::Flows, limit: 1 };
+        let question = Question { filter: String::new(), from_ms: None, until_ms: None, view };
+        assert!(Plan::compile(&question).unwrap_err().message.contains("'port' twice"));
     }
 }

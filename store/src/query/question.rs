@@ -105,11 +105,11 @@ impl Key {
     }
 
     /// The keys of a comma-separated list; `record` stands for the five-tuple, and `:p` after a
-    /// name adds the protocol, as in nfdump.
+    /// name adds the protocol, as in nfdump, once however often it stands.
     ///
     /// # Errors
-    /// The name that is not known.
-    pub fn parse_list(text: &str) -> Result<Vec<Key>, UnknownKey> {
+    /// The name that is not known, or the key that stands twice.
+    pub fn parse_list(text: &str) -> Result<Vec<Key>, KeyError> {
         let mut keys = Vec::new();
         for name in text.split(',').map(str::trim) {
             let (name, by_protocol) =
@@ -118,12 +118,23 @@ impl Key {
                 keys.extend(RECORD);
                 continue;
             }
-            if by_protocol {
-                keys.push(Key::Column(Column::Protocol));
+            let protocol = Key::Column(Column::Protocol);
+            if by_protocol && !keys.contains(&protocol) {
+                keys.push(protocol);
             }
             keys.push(Key::parse(name).ok_or_else(|| unknown(name))?);
         }
+        Key::check_distinct(&keys)?;
         Ok(keys)
+    }
+
+    /// Whether no key stands twice: the second would tell nothing, and widen every group.
+    ///
+    /// # Errors
+    /// [`KeyError::Repeated`] with the first key that does.
+    pub(crate) fn check_distinct(keys: &[Key]) -> Result<(), KeyError> {
+        let repeated = keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key));
+        repeated.map_or(Ok(()), |(_, key)| Err(KeyError::Repeated { name: key.name() }))
     }
 
     /// The names that [`Key::parse`] knows, for messages and completion.
@@ -166,16 +177,25 @@ impl fmt::Display for Key {
     }
 }
 
-/// A statistic's key or order that does not exist.
+/// What is wrong with a statistic's keys or order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown statistic '{name}'; there are: record {}", names())]
-pub struct UnknownKey {
-    /// The name that is not known.
-    pub name: String,
+pub enum KeyError {
+    /// There is no such key or order.
+    #[error("unknown statistic '{name}'; there are: record {}", names())]
+    Unknown {
+        /// The name that is not known.
+        name: String,
+    },
+    /// A key stands twice.
+    #[error("the statistic has the key '{name}' twice; name each key once")]
+    Repeated {
+        /// The key's name.
+        name: &'static str,
+    },
 }
 
-fn unknown(name: &str) -> UnknownKey {
-    UnknownKey { name: name.to_owned() }
+fn unknown(name: &str) -> KeyError {
+    KeyError::Unknown { name: name.to_owned() }
 }
 
 fn names() -> String {
@@ -229,8 +249,8 @@ impl View {
     /// The view of nfdump's `-s`: `dstip`, `dstip/bytes`, `srcip,dstport/packets`, `record/bps`.
     ///
     /// # Errors
-    /// The key or order that is not known.
-    pub fn statistic(text: &str, limit: usize) -> Result<View, UnknownKey> {
+    /// The key or order that is not known, or the key that stands twice.
+    pub fn statistic(text: &str, limit: usize) -> Result<View, KeyError> {
         let (keys, order) = text.split_once('/').map_or((text, "flows"), |parts| parts);
         let order = Order::parse(order).ok_or_else(|| unknown(order))?;
         Ok(View::Statistic { keys: Key::parse_list(keys)?, order, limit })
@@ -252,6 +272,21 @@ mod tests {
     fn by_protocol_adds_the_protocol() {
         let keys = Key::parse_list("srcip:p").unwrap();
         assert_eq!(keys, [Key::Column(Column::Protocol), Key::Column(Column::SourceAddress)]);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_by_name() {
+        for (text, name) in [
+            ("srcip,srcip", "srcip"),
+            ("srcvlan,vlan/bytes", "vlan"),
+            ("record,dstport", "dstport"),
+            ("proto:p", "proto"),
+        ] {
+            let error = View::statistic(text, 10).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{name}' twice")), "{text}: {error}");
+        }
+        let both = Key::parse_list("srcip:p,dstip:p").unwrap();
+        assert_eq!(both.len(), 3, "the protocol once");
     }
 
     #[test]
