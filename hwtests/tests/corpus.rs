@@ -6,7 +6,7 @@
 //! all and sums are asked by exporter.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -46,15 +46,11 @@ fn cases(corpus: &Path) -> &'static [Case] {
     CASES.get_or_init(|| must(straight(corpus)))
 }
 
-/// An exporter's address: of the IP version that the capture was made over.
-fn exporter(number: usize, conversation: &Conversation) -> IpAddr {
-    let number = u16::try_from(number + 1).expect("a small corpus");
+/// Whether the capture was made over IPv6.
+fn is_over_ipv6(conversation: &Conversation) -> bool {
     let first = Capture::read(&conversation.files[0]).ok();
     let source = first.and_then(|capture| capture.datagrams.first()?.source);
-    if source.is_some_and(|source| source.is_ipv6()) {
-        return Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 1, number).into();
-    }
-    Ipv4Addr::new(10, 77, 1 + (number / 250) as u8, (number % 250) as u8).into()
+    source.is_some_and(|source| source.is_ipv6())
 }
 
 /// Sends one conversation; the target is `host:port` for either IP version.
@@ -89,8 +85,8 @@ fn straight(corpus: &Path) -> Result<Vec<Case>, Error> {
     let collectors = collectors?;
     let to = [format!("{}:{LISTEN}", site.v4), format!("[{v6}]:{LISTEN}")];
     let mut cases = Vec::new();
-    for (number, conversation) in corpus::conversations(corpus).into_iter().enumerate() {
-        let exporter = exporter(number, &conversation);
+    for (number, conversation) in (1..).zip(corpus::conversations(corpus)) {
+        let exporter = network.exporter(number, is_over_ipv6(&conversation));
         replay(&network, &conversation, exporter, &to)?;
         cases.push(Case { conversation, exporter, expected: Sums::default(), by: "nfdump" });
     }

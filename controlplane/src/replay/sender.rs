@@ -101,12 +101,13 @@ impl Sender {
             }
             return Ok(());
         }
-        const TAG: Tag = Tag { slave: 0, records: 0, options: 0, handed_on: true };
+        // Nothing waits for it: what is refused is only counted.
+        let tag = Tag::default();
         let mtu = self.mtu;
         if self.is_local(source) {
-            self.bound(source)?.send_copy(payload, source, to, mtu, TAG);
+            self.bound(source)?.send_copy(payload, source, to, mtu, tag);
         } else {
-            self.raw(source)?.send_copy(payload, source, to, mtu, TAG);
+            self.raw(source)?.send_copy(payload, source, to, mtu, tag);
         }
         self.queued += 1;
         if self.queued >= BATCH {
