@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use tokio::sync::Semaphore;
 use weir_dataplane::Counters;
 use weir_dataplane::collect::CollectorConfig;
 use weir_dataplane::io::udp::UdpReceive;
@@ -18,6 +19,7 @@ use crate::coverage::{Coverage, UnitAnswer};
 use crate::error::Error;
 use crate::fanout::beside_rpc;
 use crate::packet_path;
+use crate::service::QUESTIONS_AT_ONCE;
 use crate::service::query::{Answered, Answers};
 use crate::status::{Traffic, UnitStatus};
 use crate::storing::Storing;
@@ -98,8 +100,9 @@ pub async fn run(settings: SlaveSettings) -> Result<(), Error> {
         unit = %unit.name, address = %unit.address, listen = ?listen, backend = BACKEND,
         "slave runs"
     );
-    let slave =
-        Rc::new(Slave { running, listen, counters, mailbox: worker.mailbox.clone(), storing });
+    let mailbox = worker.mailbox.clone();
+    let scans = Arc::new(Semaphore::new(QUESTIONS_AT_ONCE));
+    let slave = Rc::new(Slave { running, listen, counters, mailbox, storing, scans });
     let serving = ports.serve(Rc::clone(&slave));
     slave.running.ready();
     tokio::select! {
@@ -126,6 +129,9 @@ struct Slave {
     counters: Arc<Counters>,
     mailbox: Sender<SlaveMail>,
     storing: Storing,
+    /// Turns of scans. A scan that is given up runs on to its end and keeps its turn until then,
+    /// so that askers with short deadlines cannot pile up scans.
+    scans: Arc<Semaphore>,
 }
 
 impl Slave {
@@ -147,7 +153,16 @@ impl Slave {
 impl Answers for Slave {
     async fn ask(&self, question: Question, deadline: Duration) -> Result<Answered, Error> {
         let reader = self.storing.reader().clone();
-        let scan = beside_rpc(move || scan(&reader, &question));
+        let scan = async {
+            let turn =
+                Arc::clone(&self.scans).acquire_owned().await.expect("scans are never closed");
+            beside_rpc(move || {
+                let scanned = scan(&reader, &question);
+                drop(turn);
+                scanned
+            })
+            .await
+        };
         let partial = tokio::time::timeout(deadline, scan)
             .await
             .map_err(|_| Error::Deadline { what: "the scan", after: deadline })??;
