@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use weir_dataplane::collect::CollectorConfig;
 use weir_dataplane::io::udp::UdpReceive;
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::worker::{SlaveMail, SlaveWorker, SlaveWorkerConfig, WorkerHandle};
-use weir_store::query::{Limits, Plan, Question, answer};
+use weir_store::query::{self, Limits, Plan, Question, answer_until};
 use weir_store::{Reader, StoreConfig};
 
 use crate::coverage::{Coverage, UnitAnswer};
@@ -153,11 +153,13 @@ impl Slave {
 impl Answers for Slave {
     async fn ask(&self, question: Question, deadline: Duration) -> Result<Answered, Error> {
         let reader = self.storing.reader().clone();
+        let asked = Asked(query::Stop::new(Some(Instant::now() + deadline)));
+        let stop = asked.0.clone();
         let scan = async {
             let turn =
                 Arc::clone(&self.scans).acquire_owned().await.expect("scans are never closed");
             beside_rpc(move || {
-                let scanned = scan(&reader, &question);
+                let scanned = scan(&reader, &question, &stop);
                 drop(turn);
                 scanned
             })
@@ -189,7 +191,17 @@ impl Answers for Slave {
     }
 }
 
-fn scan(reader: &Reader, question: &Question) -> Result<Vec<u8>, Error> {
+/// A question that somebody waits for: its scan ends when nobody does any more, be it that the
+/// caller went or that the deadline passed.
+struct Asked(query::Stop);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn scan(reader: &Reader, question: &Question, stop: &query::Stop) -> Result<Vec<u8>, Error> {
     let plan = Plan::compile(question)?;
-    Ok(answer(&reader.snapshot(), &plan, &Limits::default())?.to_bytes()?)
+    Ok(answer_until(&reader.snapshot(), &plan, &Limits::default(), stop)?.to_bytes()?)
 }

@@ -215,7 +215,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const TAG: Tag = Tag { slave: 0, records: 1, options: 0, templates: 0, session: 0, handed_on: false };
+    const TAG: Tag =
+        Tag { slave: 0, records: 1, options: 0, templates: 0, session: 0, handed_on: false };
 
     #[test]
     fn what_is_fed_comes_in_order_and_in_bursts() {

@@ -319,7 +319,8 @@ mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
 
-    const TAG: Tag = Tag { slave: 0, records: 5, options: 0, templates: 0, session: 0, handed_on: false };
+    const TAG: Tag =
+        Tag { slave: 0, records: 5, options: 0, templates: 0, session: 0, handed_on: false };
 
     /// `None`, with a sentence, where the process may not open raw sockets.
     fn open() -> Option<RawTransmit> {
