@@ -177,7 +177,11 @@ fn a_flow_is_found_while_others_arrive() {
 /// Sends payloads from one socket to where exporters send.
 fn send_raw(units: &Units, payloads: &[Vec<u8>]) {
     let site = units.network().site(EXPORTERS).v4;
-    let socket = must(UdpSocket::bind((site, 0)));
+    // Shared, so that a proxy without rights can send under this address.
+    let socket = must(socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None));
+    must(socket.set_reuse_address(true));
+    must(socket.bind(&SocketAddr::from((site, 0)).into()));
+    let socket = UdpSocket::from(socket);
     let to: SocketAddr = must(units.target(false).parse());
     for payload in payloads {
         let sent = must(socket.send_to(payload, to));

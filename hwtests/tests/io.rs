@@ -165,8 +165,8 @@ impl Actor {
     }
 
     fn stop(&mut self) {
-        let id = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &id]).status();
+        let kill = format!("kill -INT {}", self.child.id());
+        let _ = Command::new("sh").args(["-c", &kill]).status();
         let _ = self.child.wait();
     }
 }

@@ -58,8 +58,9 @@ impl Unit {
 
     /// Sends a signal by its number.
     pub(crate) fn signal(&self, name: &str) {
-        let done = Command::new("kill").args([name, &self.child.id().to_string()]).status();
-        assert!(done.unwrap().success());
+        // The shell's own: a bare Debian has no other.
+        let kill = format!("kill {name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 }
 
@@ -133,11 +134,19 @@ impl System {
 
     /// Sends `count` NetFlow v5 packets of one flow each from an exporter of this host.
     pub(crate) fn export(&self, count: u32) {
-        let exporter = UdpSocket::bind((address(), 0)).unwrap();
+        let exporter = shared_socket(address());
         for sequence in 0..count {
             exporter.send_to(&netflow5(sequence), (self.proxy.address, 2055)).unwrap();
         }
     }
+}
+
+/// An exporter's socket of this host that lets a proxy without rights send under its address.
+fn shared_socket(address: Ipv4Addr) -> UdpSocket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&std::net::SocketAddr::from((address, 0)).into()).unwrap();
+    socket.into()
 }
 
 /// How many slaves the proxy deals to.

@@ -111,8 +111,8 @@ fn open_sockets(config: &OpenConfig, why_not: &str) -> io::Result<(Backend, Stri
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let transmit = BoundTransmit::open(config.frames, config.exporters)?;
             let sentence = format!(
-                "ordinary UDP sockets, which pass on exporters of this host only ({why_not}; raw \
-                 sockets need CAP_NET_RAW)"
+                "ordinary UDP sockets, which pass on only exporters of this host whose sockets have \
+                 SO_REUSEADDR ({why_not}; raw sockets need CAP_NET_RAW)"
             );
             Ok((Backend::Bound(receive, transmit), sentence))
         }
