@@ -17,7 +17,7 @@ use weir_store::{Address, Batch};
 use self::columns::{Records, append};
 use self::moment::Uptime;
 use crate::io::Datagram;
-use crate::session::{Observation, Session, SessionId, SessionKey, SessionLimits, SessionTable};
+use crate::session::{Session, SessionId, SessionKey, SessionLimits, SessionTable};
 use crate::template::{FieldPlan, Place, Template, netflow5_plan};
 use crate::wire::set::{Set, SetKind, Sets, TemplateRecords};
 use crate::wire::{Message, Protocol, netflow5};
@@ -311,17 +311,7 @@ impl Decoder<'_> {
     }
 
     fn sequence(&mut self, got: u32, units: Option<u32>) {
-        match self.session.sequence.observe(got, units) {
-            Observation::InOrder | Observation::Late => {}
-            Observation::Lost(n) => {
-                self.session.lost += u64::from(n);
-                self.counters.sequence_lost.add(n.into());
-            }
-            Observation::Reset => {
-                self.session.resets += 1;
-                self.counters.sequence_resets.add(1);
-            }
-        }
+        self.session.observe(got, units, self.counters);
     }
 }
 

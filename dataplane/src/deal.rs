@@ -65,14 +65,15 @@ impl<T: Transmit> Dealer<'_, T> {
     pub(crate) fn message(&mut self, message: &Message<'_>, templates: &mut TemplateStore) -> Seen {
         let mut seen = Seen::default();
         let protocol = message.protocol();
-        for set in match sets(message) {
+        let sets = match sets(message) {
             Ok(sets) => sets,
             Err(packet) => {
                 packet.records().for_each(|record| self.deal(&flow(None, record)));
                 seen.flows = u32::from(packet.count());
                 return seen;
             }
-        } {
+        };
+        for set in sets {
             let mut holds_data = true;
             let outcome = set.and_then(|set| match set.kind(protocol) {
                 SetKind::Templates | SetKind::OptionsTemplates => {

@@ -13,7 +13,7 @@ use crate::counter::{Counter, Counters};
 use crate::deal::{self, Dealer, Seen};
 use crate::encode::{Encoder, Header, Item, Kind, Path, Route};
 use crate::io::{Datagram, Transmit};
-use crate::session::{Observation, Session, SessionId, SessionKey, SessionLimits, SessionTable};
+use crate::session::{Session, SessionId, SessionKey, SessionLimits, SessionTable};
 use crate::steer::Steer;
 use crate::template::TemplateStore;
 use crate::wire::{Message, Protocol, set};
@@ -292,17 +292,8 @@ impl<F> Mediator<F> {
     fn observe(&mut self, id: SessionId, message: &Message<'_>, seen: &Seen) {
         let session = self.sessions.get_mut(id).expect("the caller's session");
         session.records += u64::from(seen.flows);
-        match session.sequence.observe(message.sequence(), seen.units(message.protocol())) {
-            Observation::InOrder | Observation::Late => {}
-            Observation::Lost(units) => {
-                session.lost += u64::from(units);
-                self.counters.sequence_lost.add(u64::from(units));
-            }
-            Observation::Reset => {
-                session.resets += 1;
-                self.counters.sequence_resets.add(1);
-            }
-        }
+        let units = seen.units(message.protocol());
+        session.observe(message.sequence(), units, &self.counters);
     }
 
     /// Tells templates anew whose message could not be sent, before any further record goes that

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 
 use crate::template::{TemplateBudget, TemplateStore};
 use crate::wire::Protocol;
-use crate::{Discard, Timestamp};
+use crate::{Counters, Discard, Timestamp};
 
 /// A place in a [`SessionTable`]; it names the next session there after an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,6 +144,24 @@ pub struct Session<X> {
     pub resets: u64,
     /// The user's own.
     pub extra: X,
+}
+
+impl<X> Session<X> {
+    /// Takes note of a message's sequence number and of the units it adds, and counts what it says
+    /// of those before: here and in the worker's `counters`.
+    pub fn observe(&mut self, got: u32, units: Option<u32>, counters: &Counters) {
+        match self.sequence.observe(got, units) {
+            Observation::InOrder | Observation::Late => {}
+            Observation::Lost(units) => {
+                self.lost += u64::from(units);
+                counters.sequence_lost.add(u64::from(units));
+            }
+            Observation::Reset => {
+                self.resets += 1;
+                counters.sequence_resets.add(1);
+            }
+        }
+    }
 }
 
 /// No place: the end of the list of last use.

@@ -3,9 +3,13 @@
 //! A test says what it needs; where that is missing it says so in a sentence and passes. The lab
 //! itself is weir's own (`weir_controlplane::lab`), here are the foreign parts.
 
+use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use weir_controlplane::lab::tool;
+use weir_controlplane::lab::units::EXPORTERS;
+use weir_controlplane::lab::{Error, Network, tool};
+use weir_controlplane::replay::Report;
 
 pub mod corpus;
 pub mod nfcapd;
@@ -29,6 +33,33 @@ pub fn weir() -> PathBuf {
 #[track_caller]
 pub fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Datagrams a second; fast enough for the whole corpus in seconds, and no socket buffer fills.
+const RATE: &str = "4000";
+
+/// Sends what these words of `weir replay` name from these exporters' addresses; `to` has a target
+/// for each IP version, as `HOST:PORT`.
+///
+/// # Errors
+/// When it cannot be sent.
+pub fn replay(
+    network: &Network,
+    words: &[impl AsRef<OsStr>],
+    exporters: &[IpAddr],
+    to: &[String],
+) -> Result<Report, Error> {
+    let mut command = network.site(EXPORTERS).command(weir());
+    command.arg("replay").args(words).args(["--rate", RATE, "--json"]);
+    for exporter in exporters {
+        command.args(["--source", &exporter.to_string()]);
+    }
+    command.args(to.iter().flat_map(|to| ["--to", to]));
+    let said = tool::run(&mut command)?;
+    serde_json::from_str(&said).map_err(|error| Error::Answer {
+        command: tool::typed(&command),
+        reason: error.to_string(),
+    })
 }
 
 /// Whether the test can run: as root, with these programs. Otherwise says why not.

@@ -1,11 +1,11 @@
 //! Debian's nfcapd and nfdump: the collector whose sums weir is held against.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use weir_controlplane::lab::{Error, Process, Site, tool, units::Sums, wait_for};
+use weir_controlplane::lab::{Error, Network, Process, Site, tool, units::Sums, wait_for};
 
 /// A running nfcapd that keeps a folder for each source address.
 #[derive(Debug)]
@@ -54,6 +54,26 @@ impl Nfcapd {
         Ok(nfcapd)
     }
 
+    /// One for each IP version at each of these sites.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn start_all(
+        network: &Network,
+        sites: &[&str],
+        port: u16,
+        folder: &Path,
+    ) -> Result<Vec<Nfcapd>, Error> {
+        let mut all = Vec::new();
+        for name in sites {
+            let site = network.site(name);
+            for (version, address) in ["4", "6"].into_iter().zip(addresses(site)) {
+                all.push(Nfcapd::start(&format!("{name}-{version}"), site, address, port, folder)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Ends it once it has read all that waits; returns what it stored by exporter.
     ///
     /// # Errors
@@ -94,6 +114,17 @@ impl Nfcapd {
             queued_at(&text, self.port)
         })
     }
+}
+
+/// A site's address of each IP version.
+fn addresses(site: &Site) -> [IpAddr; 2] {
+    let v6 = site.v6.expect("a site in a namespace has an IPv6 address");
+    [IpAddr::V4(site.v4), IpAddr::V6(v6)]
+}
+
+/// Where exporters of each IP version send to at a site.
+pub fn targets(site: &Site, port: u16) -> [String; 2] {
+    addresses(site).map(|ip| SocketAddr::new(ip, port).to_string())
 }
 
 /// Bytes in the receive queue of the socket at `port`, from a table like `/proc/net/udp`.

@@ -12,15 +12,12 @@ use std::sync::OnceLock;
 
 use weir_controlplane::capture::Capture;
 use weir_controlplane::lab::units::{EXPORTERS, Group, MASTER, PROXY, Sums, Units, unconserved};
-use weir_controlplane::lab::{Error, Network, tool};
-use weir_controlplane::replay::Report;
+use weir_controlplane::lab::{Error, Network};
 use weir_controlplane::topology::Distribution;
 use weir_hwtests::corpus::{self, Conversation};
-use weir_hwtests::nfcapd::Nfcapd;
-use weir_hwtests::{can_run, must, tshark, weir};
+use weir_hwtests::nfcapd::{Nfcapd, targets};
+use weir_hwtests::{can_run, must, replay, tshark, weir};
 
-/// Datagrams a second; fast enough for the whole corpus in seconds, and no socket buffer fills.
-const RATE: &str = "4000";
 const LISTEN: u16 = 2055;
 
 /// Files of which nfdump stores less than there is, and why; what counts then is tshark's number of
@@ -53,41 +50,16 @@ fn is_over_ipv6(conversation: &Conversation) -> bool {
     source.is_some_and(|source| source.is_ipv6())
 }
 
-/// Sends one conversation; the target is `host:port` for either IP version.
-fn replay(
-    network: &Network,
-    conversation: &Conversation,
-    exporter: IpAddr,
-    to: &[String],
-) -> Result<Report, Error> {
-    let mut command = network.site(EXPORTERS).command(weir());
-    command.arg("replay").args(&conversation.files);
-    command.args(["--rate", RATE, "--json", "--source", &exporter.to_string()]);
-    command.args(to.iter().flat_map(|to| ["--to", to]));
-    let said = tool::run(&mut command)?;
-    serde_json::from_str(&said).map_err(|error| Error::Answer {
-        command: tool::typed(&command),
-        reason: error.to_string(),
-    })
-}
-
 /// What nfdump makes of each conversation, sent straight to nfcapd.
 fn straight(corpus: &Path) -> Result<Vec<Case>, Error> {
     let network = Network::in_namespaces(&[EXPORTERS, "collector"])?;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let site = network.site("collector");
-    let v6 = site.v6.expect("a site in a namespace has an IPv6 address");
-    let addresses = [IpAddr::V4(site.v4), IpAddr::V6(v6)];
-    let collectors: Result<Vec<_>, _> = (0..)
-        .zip(addresses)
-        .map(|(n, ip)| Nfcapd::start(&format!("straight{n}"), site, ip, LISTEN, folder.path()))
-        .collect();
-    let collectors = collectors?;
-    let to = [format!("{}:{LISTEN}", site.v4), format!("[{v6}]:{LISTEN}")];
+    let collectors = Nfcapd::start_all(&network, &["collector"], LISTEN, folder.path())?;
+    let to = targets(network.site("collector"), LISTEN);
     let mut cases = Vec::new();
     for (number, conversation) in (1..).zip(corpus::conversations(corpus)) {
         let exporter = network.exporter(number, is_over_ipv6(&conversation));
-        replay(&network, &conversation, exporter, &to)?;
+        replay(&network, &conversation.files, &[exporter], &to)?;
         cases.push(Case { conversation, exporter, expected: Sums::default(), by: "nfdump" });
     }
     let mut stored = BTreeMap::new();
@@ -151,7 +123,7 @@ fn through(test: &str, distribution: Distribution, io: &'static str) {
     let to = [units.target(false), units.target(true)];
     let mut datagrams = 0;
     for case in cases {
-        let report = must(replay(units.network(), &case.conversation, case.exporter, &to));
+        let report = must(replay(units.network(), &case.conversation.files, &[case.exporter], &to));
         datagrams += report.totals.datagrams;
     }
     let status = must(units.wait_settled(datagrams));

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_controlplane::lab::units::{EXPORTERS, Group, MASTER, PROXY, Units};
-use weir_controlplane::lab::{Error, Network, tool, wait_for};
+use weir_controlplane::lab::{Error, Network, wait_for};
 use weir_controlplane::topology::Distribution;
-use weir_hwtests::nfcapd::{Nfcapd, Stored};
-use weir_hwtests::{can_run, corpus, must, weir};
+use weir_hwtests::nfcapd::{Nfcapd, Stored, targets};
+use weir_hwtests::{can_run, corpus, must, replay, weir};
 
 const LISTEN: u16 = 2055;
 const FOREIGN: [&str; 2] = ["foreign1", "foreign2"];
@@ -50,34 +50,6 @@ fn streams(network: &Network) -> Vec<Stream> {
         .collect()
 }
 
-fn replay(network: &Network, stream: &Stream, to: &[String]) -> Result<(), Error> {
-    let mut command = network.site(EXPORTERS).command(weir());
-    command.arg("replay").args(&stream.words).args(["--rate", "4000", "--json"]);
-    for exporter in &stream.exporters {
-        command.args(["--source", &exporter.to_string()]);
-    }
-    command.args(to.iter().flat_map(|to| ["--to", to]));
-    tool::run(&mut command).map(drop)
-}
-
-/// An nfcapd for each IP version at each of these sites.
-fn collectors(
-    network: &Network,
-    sites: &[&str],
-    port: u16,
-    folder: &std::path::Path,
-) -> Result<Vec<Nfcapd>, Error> {
-    let mut all = Vec::new();
-    for name in sites {
-        let site = network.site(name);
-        let v6 = site.v6.expect("a site in a namespace has an IPv6 address");
-        for (version, address) in [("4", IpAddr::V4(site.v4)), ("6", IpAddr::V6(v6))] {
-            all.push(Nfcapd::start(&format!("{name}-{version}"), site, address, port, folder)?);
-        }
-    }
-    Ok(all)
-}
-
 /// What they stored together, by exporter. Of the sequence errors the worst collector's count: nfcapd
 /// leaves options data records out of IPFIX's sequence (against RFC 7011, Section 3.1), and so finds
 /// an error at each; they go to every slave, and each nfcapd finds them.
@@ -97,12 +69,10 @@ fn finish(collectors: Vec<Nfcapd>) -> Result<BTreeMap<IpAddr, Stored>, Error> {
 fn straight() -> Result<BTreeMap<IpAddr, Stored>, Error> {
     let network = Network::in_namespaces(&[EXPORTERS, "collector"])?;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let collectors = collectors(&network, &["collector"], LISTEN, folder.path())?;
-    let site = network.site("collector");
-    let v6 = site.v6.expect("a site in a namespace has an IPv6 address");
-    let to = [format!("{}:{LISTEN}", site.v4), format!("[{v6}]:{LISTEN}")];
+    let collectors = Nfcapd::start_all(&network, &["collector"], LISTEN, folder.path())?;
+    let to = targets(network.site("collector"), LISTEN);
     for stream in streams(&network) {
-        replay(&network, &stream, &to)?;
+        replay(&network, &stream.words, &stream.exporters, &to)?;
     }
     finish(collectors)
 }
@@ -112,7 +82,7 @@ fn behind(distribution: Distribution, io: &'static str) -> Result<BTreeMap<IpAdd
     let names = [&[EXPORTERS, PROXY, MASTER], FOREIGN.as_slice()].concat();
     let network = Network::in_namespaces(&names)?;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let collectors = collectors(&network, &FOREIGN, LISTEN + 30_000, folder.path())?;
+    let collectors = Nfcapd::start_all(&network, &FOREIGN, LISTEN + 30_000, folder.path())?;
     let group = Group {
         distribution,
         io,
@@ -125,7 +95,7 @@ fn behind(distribution: Distribution, io: &'static str) -> Result<BTreeMap<IpAdd
     let units = Units::start(network, &weir(), group)?;
     let to = [units.target(false), units.target(true)];
     for stream in streams(units.network()) {
-        replay(units.network(), &stream, &to)?;
+        replay(units.network(), &stream.words, &stream.exporters, &to)?;
     }
     // An open message leaves within 50 ms; the proxy says when none is left.
     wait_for("the proxy to have sent everything", 20, || {
