@@ -7,14 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use crossbeam_channel::bounded;
 use weir_benches::{exporter, traffic};
 use weir_dataplane::Timestamp;
-use weir_dataplane::counter::Counters;
+use weir_dataplane::configuration::{Configuration, SlaveConfig};
 use weir_dataplane::encode::Path;
 use weir_dataplane::io::{Datagram, Tag, Transmit};
 use weir_dataplane::mediate::{Distribution, Mediator, MediatorConfig, SlaveCounters};
 use weir_dataplane::session::SessionLimits;
-use weir_dataplane::steer::{Slave, Steer};
 
 const RECORDS: u16 = 25;
 const BURST: u32 = 64;
@@ -63,31 +63,32 @@ struct Proxy {
 
 impl Proxy {
     fn new(distribution: Distribution, slaves: u8, sources: u32) -> Self {
-        let path = |n| Path { v4: Some(Ipv4Addr::new(10, 255, 0, n)), v6: None, mtu: 1500 };
-        let slave = |n| Slave {
+        let slave = |n| SlaveConfig {
             identity: Ipv4Addr::new(10, 255, 0, n).into(),
-            healthy: true,
-            v4: true,
-            v6: false,
+            path: Path { v4: Some(Ipv4Addr::new(10, 255, 0, n)), v6: None, mtu: 1500 },
+            weight: 1,
+        };
+        let configuration = Configuration {
+            slaves: (0..slaves).map(|n| Some(slave(n))).collect(),
+            ..Configuration::default()
         };
         let config = MediatorConfig {
             distribution,
-            paths: (0..slaves).map(path).collect(),
+            configuration: Arc::new(configuration),
             port_offset: 30_000,
             sessions: SessionLimits { sessions: 200_000, ..SessionLimits::default() },
             flush_ms: 50,
             messages: 8_192,
         };
+        let (news, _) = bounded(1);
         let mut proxy = Proxy {
-            mediator: Mediator::new(
-                config,
-                Steer::new((0..slaves).map(slave).collect()),
-                Arc::new(Counters::default()),
-                Arc::new((0..slaves).map(|_| SlaveCounters::default()).collect()),
-            ),
+            mediator: Mediator::new(config, Arc::default(), SlaveCounters::page(), news),
             io: Nowhere { frames: (0..8_192).map(|_| vec![0; 2048].into()).collect() },
             now: Timestamp(1_700_000_000_000),
         };
+        for slave in 0..u16::from(slaves) {
+            proxy.mediator.health(&mut proxy.io, slave, true, true, proxy.now);
+        }
         let template = traffic::template_packet();
         (0..sources).for_each(|n| proxy.take(n, &template));
         proxy

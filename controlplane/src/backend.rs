@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use weir_dataplane::Counters;
 use weir_dataplane::io::open::{Backend, OpenConfig, Wish, open as open_backend};
-use weir_dataplane::mediate::{MediatorConfig, SlaveCounters};
-use weir_dataplane::worker::{ProxyMail, ProxyWorker, WorkerHandle};
+use weir_dataplane::mediate::SlaveCounters;
+use weir_dataplane::worker::{ProxyMail, ProxyWorker, ProxyWorkerConfig, WorkerHandle};
 
 use crate::error::Error;
 use crate::packet_path::SOCKET_BUFFER_BYTES;
@@ -40,13 +40,9 @@ pub struct BackendChoice {
 }
 
 /// What a proxy's worker is started with, beside its backend.
-pub struct WorkerParts<'a> {
-    /// The mediation.
-    pub config: MediatorConfig,
-    /// The processor core.
-    pub core: Option<usize>,
-    /// The slaves' first health.
-    pub healthy: &'a [bool],
+pub struct WorkerParts {
+    /// The worker.
+    pub config: ProxyWorkerConfig,
     /// The worker's page of counters.
     pub counters: Arc<Counters>,
     /// The page of each slave.
@@ -82,18 +78,12 @@ pub fn open(choice: &BackendChoice, listen: &[SocketAddr]) -> Result<Backend, Er
 ///
 /// # Errors
 /// [`Error::Start`].
-pub fn spawn(backend: Backend, parts: WorkerParts<'_>) -> Result<WorkerHandle<ProxyMail>, Error> {
-    let WorkerParts { config, core, healthy, counters, slaves } = parts;
+pub fn spawn(backend: Backend, parts: WorkerParts) -> Result<WorkerHandle<ProxyMail>, Error> {
+    let WorkerParts { config, counters, slaves } = parts;
     let spawned = match backend {
-        Backend::Afxdp(rx, tx) => {
-            ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
-        }
-        Backend::Raw(rx, tx) => {
-            ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
-        }
-        Backend::Bound(rx, tx) => {
-            ProxyWorker::spawn(config, core, healthy, (rx, tx), counters, slaves)
-        }
+        Backend::Afxdp(rx, tx) => ProxyWorker::spawn(config, (rx, tx), counters, slaves),
+        Backend::Raw(rx, tx) => ProxyWorker::spawn(config, (rx, tx), counters, slaves),
+        Backend::Bound(rx, tx) => ProxyWorker::spawn(config, (rx, tx), counters, slaves),
     };
     spawned.map_err(|source| Error::Start { what: "the packet path", source })
 }

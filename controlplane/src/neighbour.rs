@@ -17,6 +17,7 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
+use weir_dataplane::io::NextHop;
 use weir_dataplane::worker::ProxyMail;
 
 use crate::packet_path::post;
@@ -40,31 +41,31 @@ pub async fn watch(device: String, addresses: Vec<IpAddr>, mailbox: Sender<Proxy
             return;
         }
     };
-    let mut known: HashMap<IpAddr, Option<Mac>> = HashMap::new();
+    let mut known: HashMap<IpAddr, Option<NextHop>> = HashMap::new();
     loop {
         for &to in &addresses {
-            let mac = match next_hop(&handle, &device, to).await {
-                Ok(mac) => mac,
+            let hop = match next_hop(&handle, &device, to).await {
+                Ok(hop) => hop,
                 Err(error) => {
                     tracing::debug!(%to, %error, "no route");
                     None
                 }
             };
-            if known.insert(to, mac) != Some(mac) {
-                tracing::info!(%to, mac = %Shown(mac), "next hop");
-                post(&mailbox, ProxyMail::NextHop { to, mac }).await;
+            if known.insert(to, hop) != Some(hop) {
+                tracing::info!(%to, mac = %Shown(hop.map(|hop| hop.mac)), "next hop");
+                post(&mailbox, ProxyMail::NextHop { to, hop }).await;
             }
         }
         tokio::time::sleep(REFRESH).await;
     }
 }
 
-/// The MAC address of the next hop to `to`, if the kernel knows it; asks it to find out if not.
+/// The next hop to `to`, if the kernel knows its MAC address; asks it to find out if not.
 async fn next_hop(
     handle: &Handle,
     device: &str,
     to: IpAddr,
-) -> Result<Option<Mac>, rtnetlink::Error> {
+) -> Result<Option<NextHop>, rtnetlink::Error> {
     let request = match to {
         IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build(),
         IpAddr::V6(v6) => {
@@ -88,13 +89,11 @@ async fn next_hop(
             found = Some((usable_mac(&entry), is_fresh(entry.header.state)));
         }
     }
-    match found {
-        Some((mac, true)) => Ok(mac),
-        other => {
-            resolve(handle, index, hop).await;
-            Ok(other.and_then(|(mac, _)| mac))
-        }
+    let (mac, fresh) = found.unwrap_or_default();
+    if !fresh {
+        resolve(handle, index, hop).await;
     }
+    Ok(mac.map(|mac| NextHop { device: index, mac }))
 }
 
 /// The outgoing device and the address to resolve on it; none for a local or unreachable address.

@@ -30,30 +30,28 @@ pub async fn post<Mail>(mailbox: &Sender<Mail>, mut letter: Mail) -> bool {
     }
 }
 
-/// Asks a worker for its transport sessions; none when it does not answer in time.
-pub async fn sessions<Mail>(
+/// Asks a worker for a report; `None` when it does not answer in time.
+pub async fn report<Mail, Report>(
     mailbox: &Sender<Mail>,
-    letter: impl FnOnce(Sender<Vec<SessionReport>>) -> Mail,
-) -> Vec<Session> {
+    letter: impl FnOnce(Sender<Report>) -> Mail,
+) -> Option<Report> {
     let (to, report) = bounded(1);
-    if mailbox.try_send(letter(to)).is_err() {
-        return Vec::new();
-    }
-    let report = tokio::time::timeout(REPORT_DEADLINE, receive(&report)).await;
-    report.unwrap_or_default().iter().map(session).collect()
+    mailbox.try_send(letter(to)).ok()?;
+    tokio::time::timeout(REPORT_DEADLINE, receive(&report)).await.ok()?
 }
 
-async fn receive(report: &Receiver<Vec<SessionReport>>) -> Vec<SessionReport> {
+async fn receive<Report>(report: &Receiver<Report>) -> Option<Report> {
     loop {
         match report.try_recv() {
-            Ok(sessions) => return sessions,
-            Err(error) if error.is_disconnected() => return Vec::new(),
+            Ok(report) => return Some(report),
+            Err(error) if error.is_disconnected() => return None,
             Err(_) => tokio::time::sleep(LOOK).await,
         }
     }
 }
 
-fn session(report: &SessionReport) -> Session {
+/// A transport session as `weir status` shows it.
+pub fn session(report: &SessionReport) -> Session {
     Session {
         exporter: report.key.source.to_string(),
         port: report.key.port,

@@ -92,6 +92,9 @@ define_discards! {
     BadChecksum, Datagram, "bad_checksum", "a UDP checksum that does not match";
     SessionTableFull, Datagram, "session_table_full", "no room for another transport session, and none idle to evict";
     DatagramNoSlave, Datagram, "datagram_no_slave", "no healthy slave to hand the datagram to";
+    SourceNotAllowed, Datagram, "source_not_allowed", "the listening port's gate does not let its sender in";
+    FormatNotAllowed, Datagram, "format_not_allowed", "the listening port's gate does not take its format";
+    HandOverFull, Datagram, "hand_over_full", "the ring to the worker of its session was full";
     DatagramSend, Datagram, "datagram_send", "the system refused to send the datagram";
     SetLength, Set, "set_length", "a set whose length field leaves the message or is under 4";
     SetReserved, Set, "set_reserved", "a set id that its protocol reserves";
@@ -138,6 +141,18 @@ pub struct Counters {
     pub sequence_lost: Counter,
     /// Times that a sequence number went backwards or jumped so far that the exporter restarted.
     pub sequence_resets: Counter,
+    /// Gauge: data sets held until their template comes.
+    pub sets_held: Counter,
+    /// Datagrams that this worker received and another one took over; the other counts them.
+    pub handed_over: Counter,
+    /// Copies of datagrams handed to the network.
+    pub copies_sent: Counter,
+    /// Copies that could not be sent.
+    pub copies_failed: Counter,
+    /// Messages with templates, forwarded in the kernel, whose copy did not reach this worker.
+    pub templates_unheard: Counter,
+    /// News that found the channel to the control plane full.
+    pub news_lost: Counter,
     discarded: [Counter; Discard::ALL.len()],
 }
 
@@ -157,6 +172,12 @@ impl Default for Counters {
             broadcasts_failed: Counter::default(),
             sequence_lost: Counter::default(),
             sequence_resets: Counter::default(),
+            sets_held: Counter::default(),
+            handed_over: Counter::default(),
+            copies_sent: Counter::default(),
+            copies_failed: Counter::default(),
+            templates_unheard: Counter::default(),
+            news_lost: Counter::default(),
             discarded: std::array::from_fn(|_| Counter::default()),
         }
     }

@@ -11,7 +11,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::io::{Tag, Transmit};
+use crate::io::{Purpose, Tag, Transmit};
 use crate::session::SessionId;
 use crate::wire::{Message, Protocol, ipfix, netflow5, netflow9, set};
 use crate::{Discard, Timestamp};
@@ -26,7 +26,7 @@ const COUNT_MAX: u16 = u16::MAX;
 const NONE: u32 = u32::MAX;
 
 /// A slave as the encoder needs it: where it is, and how much a packet to it can carry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
     /// IPv4 address, for what IPv4 exporters send.
     pub v4: Option<Ipv4Addr>,
@@ -358,7 +358,7 @@ impl<F> Encoder<F> {
     ) -> Option<()> {
         let path = &self.paths[usize::from(slave)];
         let to = path.towards(source, port)?;
-        let tag = Tag { slave, handed_on: true, ..Tag::default() };
+        let tag = Tag { slave, purpose: Purpose::HandedOn, ..Tag::default() };
         self.sent.push(tag);
         io.send_copy(payload, source, to, path.mtu, tag);
         Some(())
@@ -468,7 +468,7 @@ impl<F> Encoder<F> {
             options: open.options,
             templates: open.count - open.records - open.options,
             session: self.session_of(open.lane).0,
-            handed_on: false,
+            purpose: Purpose::Message,
         };
         self.sent.push(tag);
         io.send(open.frame, length, open.source, open.to, tag);
@@ -503,7 +503,7 @@ impl<F> Encoder<F> {
         let templates = 1 - records - options;
         let session = route.session.0;
         let slave = route.slave;
-        let tag = Tag { slave, records, options, templates, session, handed_on: false };
+        let tag = Tag { slave, records, options, templates, session, purpose: Purpose::Message };
         self.sent.push(tag);
         let mtu = self.paths[usize::from(route.slave)].mtu;
         io.send_copy(&self.scratch, route.source, to, mtu, tag);

@@ -6,12 +6,19 @@
 
 pub mod clock;
 pub mod collect;
+pub mod configuration;
 pub mod counter;
 mod deal;
 pub mod element;
 pub mod encode;
+pub mod forward;
+pub mod gate;
+pub mod handover;
 pub mod io;
+pub mod latency;
 pub mod mediate;
+pub mod news;
+pub mod remembered;
 pub mod session;
 pub mod steer;
 pub mod template;

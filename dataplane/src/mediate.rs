@@ -9,12 +9,18 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+use hdrhistogram::Histogram;
+
+use crate::configuration::{Configuration, SLAVES_MAX, SlaveConfig};
 use crate::counter::{Counter, Counters};
 use crate::deal::{self, Dealer, Seen};
 use crate::encode::{Encoder, Header, Item, Kind, Path, Route};
-use crate::io::{Datagram, Transmit};
+use crate::io::{Datagram, Purpose, Transmit};
+use crate::latency::Latency;
+use crate::news::{Herald, News};
 use crate::session::{Session, SessionId, SessionKey, SessionLimits, SessionTable};
-use crate::steer::Steer;
+use crate::steer::{Slave, Steer};
 use crate::template::TemplateStore;
 use crate::wire::{Message, Protocol, set};
 use crate::{Discard, Timestamp};
@@ -39,13 +45,20 @@ pub struct SlaveCounters {
     pub options: Counter,
 }
 
+impl SlaveCounters {
+    /// A worker's page: one for each slot that a configuration can have.
+    pub fn page() -> Arc<Vec<SlaveCounters>> {
+        Arc::new((0..SLAVES_MAX).map(|_| SlaveCounters::default()).collect())
+    }
+}
+
 /// What a mediator is told at its start.
 #[derive(Clone, Debug)]
 pub struct MediatorConfig {
     /// The distribution model.
     pub distribution: Distribution,
-    /// Where the slaves are.
-    pub paths: Vec<Path>,
+    /// The slaves, none of which is healthy yet, and the gates.
+    pub configuration: Arc<Configuration>,
     /// What is added to the listening port to give the slaves' port.
     pub port_offset: u16,
     /// Bounds of the session table.
@@ -75,6 +88,8 @@ pub struct Mediator<F> {
     encoder: Encoder<F>,
     counters: Arc<Counters>,
     slaves: Arc<Vec<SlaveCounters>>,
+    herald: Herald,
+    latency: Latency,
 }
 
 /// What a report says of one session.
@@ -112,21 +127,38 @@ impl SessionReport {
 }
 
 impl<F> Mediator<F> {
-    /// A mediator with the slaves' first health in `steer`.
+    /// A mediator whose slaves are not healthy yet. `slaves` is a [`SlaveCounters::page`], `news`
+    /// is where it tells what nobody asked for.
     pub fn new(
         config: MediatorConfig,
-        steer: Steer,
         counters: Arc<Counters>,
         slaves: Arc<Vec<SlaveCounters>>,
+        news: Sender<News>,
     ) -> Self {
+        let herald = Herald::new(news, Arc::clone(&counters));
+        let configured = config.configuration.slaves.iter().take(SLAVES_MAX);
+        let paths: Vec<Path> = configured
+            .clone()
+            .map(|slot| slot.map_or(Path { v4: None, v6: None, mtu: 0 }, |slave| slave.path))
+            .collect();
+        let identity = |slot: &Option<SlaveConfig>| slot.map_or([0; 4].into(), |s| s.identity);
+        let slave = |(slot, path): (_, &Path)| Slave {
+            identity: identity(slot),
+            healthy: false,
+            v4: path.v4.is_some(),
+            v6: path.v6.is_some(),
+        };
+        let steer = Steer::new(configured.zip(&paths).map(slave).collect());
         Mediator {
             distribution: config.distribution,
             port_offset: config.port_offset,
             sessions: SessionTable::new(config.sessions),
             steer,
-            encoder: Encoder::new(config.paths, config.flush_ms, config.messages),
+            encoder: Encoder::new(paths, config.flush_ms, config.messages),
             counters,
             slaves,
+            herald,
+            latency: Latency::new(),
         }
     }
 
@@ -183,7 +215,7 @@ impl<F> Mediator<F> {
             if tag.templates > 0 {
                 encoder.untold(SessionId(tag.session), tag.slave);
             }
-            if tag.handed_on {
+            if tag.purpose == Purpose::HandedOn {
                 counters.datagrams_accepted.take_back(1);
                 counters.discard(Discard::DatagramSend, 1);
             }
@@ -214,6 +246,11 @@ impl<F> Mediator<F> {
     /// Reports on the sessions, in the order of the table.
     pub fn sessions(&self) -> impl Iterator<Item = SessionReport> {
         self.sessions.iter().map(|(_, session)| SessionReport::of(session))
+    }
+
+    /// The delays of the messages sent.
+    pub fn latency(&self) -> &Histogram<u64> {
+        self.latency.histogram()
     }
 
     fn take_apart<T: Transmit<Frame = F>>(
@@ -282,6 +319,7 @@ impl<F> Mediator<F> {
                     self.encoder.flush_session(io, inserted.id);
                 }
                 self.encoder.begin(inserted.id);
+                self.herald.tell(News::Source { source: key.source, port: key.port });
                 inserted.id
             }
         };

@@ -11,17 +11,24 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use hdrhistogram::Histogram;
 use weir_store::Batch;
 
 use crate::collect::{Collector, CollectorConfig};
+use crate::configuration::Configuration;
 use crate::counter::Counters;
-use crate::io::{Receive, Transmit};
+use crate::forward::ForwardHandles;
+use crate::handover::Exchange;
+use crate::io::{Datagram, NextHop, Receive, Transmit};
 use crate::mediate::{Mediator, MediatorConfig, SessionReport, SlaveCounters};
-use crate::steer::{Slave, Steer};
+use crate::news::News;
+use crate::remembered::Remembered;
 use crate::{Discard, Timestamp};
 
 /// Longest sleep when nothing arrives: mail waits no longer.
 const IDLE_WAIT_MS: u16 = 10;
+/// Datagrams taken over from other workers between two bursts of its own.
+const HANDED_BURST: usize = 64;
 /// Letters that may wait.
 const MAILBOX: usize = 1024;
 
@@ -52,7 +59,9 @@ impl<Mail> WorkerHandle<Mail> {
 /// What a proxy's worker is told while it runs.
 #[derive(Debug)]
 pub enum ProxyMail {
-    /// A slave's health, by its index in the configuration.
+    /// Other slaves or gates: what was open for a slave that is no longer there goes to the others.
+    Configure(Arc<Configuration>),
+    /// A slave's health, by its slot in the configuration.
     Health {
         /// The slave.
         slave: u16,
@@ -61,17 +70,54 @@ pub enum ProxyMail {
         /// Whether it must be told the live templates: it is new or has started anew.
         greet: bool,
     },
-    /// The link-layer address on the way to a slave; `None` when it is not known.
+    /// The next hop on the way to an address; `None` when it is not known.
     NextHop {
-        /// The slave's address.
+        /// The address of a slave or of a copy's destination.
         to: IpAddr,
-        /// The next hop's MAC address.
-        mac: Option<[u8; 6]>,
+        /// The device and the MAC address.
+        hop: Option<NextHop>,
     },
-    /// Asks for a report on the sessions.
-    Report(Sender<Vec<SessionReport>>),
+    /// Asks for a report.
+    Report(Sender<WorkerReport>),
+    /// Asks for sessions whose templates or options data have changed since it was last asked, at
+    /// most [`REMEMBERED_MAX`]; when there are so many, there may be more.
+    Remember(Sender<Vec<Remembered>>),
+    /// Sessions that an earlier worker remembered.
+    Recall(Vec<Remembered>),
     /// Send what is open and end.
     Stop,
+}
+
+/// Sessions in one answer to [`ProxyMail::Remember`].
+pub const REMEMBERED_MAX: usize = 256;
+
+/// What a proxy's worker says of itself.
+#[derive(Clone, Debug)]
+pub struct WorkerReport {
+    /// Its transport sessions, in the order of the table.
+    pub sessions: Vec<SessionReport>,
+    /// The delay of each message sent, ns: from the burst that brought its first record to the flush
+    /// that sent it.
+    pub latency: Histogram<u64>,
+}
+
+/// What a proxy's worker is told at its start.
+#[derive(Debug)]
+pub struct ProxyWorkerConfig {
+    /// The mediation.
+    pub mediator: MediatorConfig,
+    /// The core to stay on.
+    pub core: Option<usize>,
+    /// Which of the unit's workers it is.
+    pub lane: usize,
+    /// Its end of the exchange with the unit's other workers; `None` when it is the only one.
+    pub exchange: Option<Exchange>,
+    /// What it steers the kernel's forwarding with, where there is such and this worker is to.
+    pub forward: Option<ForwardHandles>,
+    /// Where its news go.
+    pub news: Sender<News>,
+    /// Mail that it reads before the first datagram: what is recalled, and who is healthy.
+    pub first: Vec<ProxyMail>,
 }
 
 /// What a slave's worker is told while it runs.
@@ -88,16 +134,13 @@ pub enum SlaveMail {
 pub struct ProxyWorker;
 
 impl ProxyWorker {
-    /// Starts the worker, on `core` if one is given. `healthy` is the slaves' first health, in the
-    /// order of the configured paths, and `slaves` counts what each gets.
+    /// Starts the worker. `slaves`, a [`SlaveCounters::page`], counts what each slave gets from it.
     ///
     /// # Errors
     /// When the thread can't be started.
     pub fn spawn<R, T>(
-        config: MediatorConfig,
-        core: Option<usize>,
-        healthy: &[bool],
-        (rx, tx): (R, T),
+        config: ProxyWorkerConfig,
+        halves: (R, T),
         counters: Arc<Counters>,
         slaves: Arc<Vec<SlaveCounters>>,
     ) -> std::io::Result<WorkerHandle<ProxyMail>>
@@ -106,54 +149,85 @@ impl ProxyWorker {
         T: Transmit + Send + 'static,
         T::Frame: Send,
     {
-        let steer = Steer::new(
-            (config.paths.iter().zip(healthy))
-                .map(|(path, &healthy)| Slave {
-                    identity: path.v4.map_or_else(
-                        || path.v6.map_or(IpAddr::from([0; 4]), IpAddr::V6),
-                        IpAddr::V4,
-                    ),
-                    healthy,
-                    v4: path.v4.is_some(),
-                    v6: path.v6.is_some(),
-                })
-                .collect(),
-        );
-        let mediator = Mediator::new(config, steer, Arc::clone(&counters), slaves);
-        spawn("weir-proxy", core, move |mail| run_proxy(mediator, rx, tx, &counters, &mail))
+        let ProxyWorkerConfig { mediator, core, lane, exchange, forward, news, first } = config;
+        let mediator = Mediator::new(mediator, Arc::clone(&counters), slaves, news);
+        let (rx, tx) = halves;
+        let worker = Running { mediator, rx, tx, exchange, _forward: forward, counters };
+        spawn(&format!("weir-proxy-{lane}"), core, move |mail| worker.run(first, &mail))
     }
 }
 
-fn run_proxy<R: Receive, T: Transmit>(
-    mut mediator: Mediator<T::Frame>,
-    mut rx: R,
-    mut tx: T,
-    counters: &Counters,
-    mail: &Receiver<ProxyMail>,
-) -> std::io::Result<()> {
-    loop {
+/// A proxy's worker at work.
+struct Running<R, T: Transmit> {
+    mediator: Mediator<T::Frame>,
+    rx: R,
+    tx: T,
+    exchange: Option<Exchange>,
+    _forward: Option<ForwardHandles>,
+    counters: Arc<Counters>,
+}
+
+impl<R: Receive, T: Transmit> Running<R, T> {
+    fn run(mut self, first: Vec<ProxyMail>, mail: &Receiver<ProxyMail>) -> std::io::Result<()> {
         let now = Timestamp::now();
-        let received =
-            rx.burst(&mut |datagram| mediator.datagram(&mut tx, &datagram, now), &mut |bad| {
-                count_bad(counters, bad);
-            })?;
-        counters.datagrams_dropped.set(rx.dropped());
-        mediator.flush_due(&mut tx, now);
-        mediator.settle(&mut tx);
-        match mail.try_recv() {
-            Ok(ProxyMail::Health { slave, healthy, greet }) => {
-                mediator.health(&mut tx, slave, healthy, greet, now);
+        for letter in first {
+            self.read(letter, now);
+        }
+        loop {
+            let now = Timestamp::now();
+            let received = self.burst(now)?;
+            self.mediator.flush_due(&mut self.tx, now);
+            self.mediator.settle(&mut self.tx);
+            match mail.try_recv() {
+                Ok(ProxyMail::Stop) | Err(TryRecvError::Disconnected) => break,
+                Ok(letter) => self.read(letter, now),
+                Err(TryRecvError::Empty) if received == 0 => self.rx.wait(IDLE_WAIT_MS)?,
+                Err(TryRecvError::Empty) => {}
             }
-            Ok(ProxyMail::NextHop { to, mac }) => tx.set_next_hop(to, mac),
-            Ok(ProxyMail::Report(to)) => report(&to, mediator.sessions()),
-            Ok(ProxyMail::Stop) | Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) if received == 0 => rx.wait(IDLE_WAIT_MS)?,
-            Err(TryRecvError::Empty) => {}
+        }
+        self.mediator.flush_all(&mut self.tx);
+        self.mediator.settle(&mut self.tx);
+        Ok(())
+    }
+
+    /// Takes what has come in, here and by the other workers; returns how much.
+    fn burst(&mut self, now: Timestamp) -> std::io::Result<usize> {
+        let Running { mediator, rx, tx, exchange, counters, .. } = self;
+        let received = rx.burst(
+            &mut |datagram| match exchange
+                .as_ref()
+                .and_then(|e| Some((e, e.elsewhere(datagram.source)?)))
+            {
+                None => mediator.datagram(tx, &datagram, now),
+                Some((exchange, to)) => match exchange.hand_over(to, &datagram) {
+                    Ok(()) => counters.handed_over.add(1),
+                    Err(reason) => count_bad(counters, reason),
+                },
+            },
+            &mut |bad| count_bad(counters, bad),
+        )?;
+        counters.datagrams_dropped.set(rx.dropped());
+        let each = &mut |datagram: Datagram<'_>| mediator.datagram(tx, &datagram, now);
+        let handed = exchange.as_ref().map_or(0, |exchange| exchange.take(HANDED_BURST, each));
+        Ok(received + handed)
+    }
+
+    fn read(&mut self, letter: ProxyMail, now: Timestamp) {
+        match letter {
+            ProxyMail::Configure(_) => {}
+            ProxyMail::Health { slave, healthy, greet } => {
+                self.mediator.health(&mut self.tx, slave, healthy, greet, now);
+            }
+            ProxyMail::NextHop { to, hop } => self.tx.set_next_hop(to, hop),
+            ProxyMail::Report(to) => {
+                let sessions = self.mediator.sessions().collect();
+                let latency = self.mediator.latency().clone();
+                answer(&to, WorkerReport { sessions, latency });
+            }
+            ProxyMail::Remember(to) => answer(&to, Vec::new()),
+            ProxyMail::Recall(_) | ProxyMail::Stop => {}
         }
     }
-    mediator.flush_all(&mut tx);
-    mediator.settle(&mut tx);
-    Ok(())
 }
 
 /// A slave's worker: collects into batches and hands them to the store.
@@ -209,7 +283,8 @@ fn run_slave<R: Receive>(
         out.if_due(&mut collector, counters, now);
         match mail.try_recv() {
             Ok(SlaveMail::Report(to)) => {
-                report(&to, collector.sessions().iter().map(|(_, s)| SessionReport::of(s)));
+                let sessions = collector.sessions().iter().map(|(_, s)| SessionReport::of(s));
+                answer(&to, sessions.collect());
             }
             Ok(SlaveMail::Stop) | Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) if received == 0 => rx.wait(IDLE_WAIT_MS)?,
@@ -232,7 +307,7 @@ impl HandOver {
     fn datagram(
         &mut self,
         collector: &mut Collector,
-        datagram: &crate::io::Datagram<'_>,
+        datagram: &Datagram<'_>,
         counters: &Counters,
         now: Timestamp,
     ) {
@@ -273,9 +348,9 @@ fn count_bad(counters: &Counters, bad: Discard) {
     counters.discard(bad, 1);
 }
 
-fn report(to: &Sender<Vec<SessionReport>>, sessions: impl Iterator<Item = SessionReport>) {
+fn answer<A>(to: &Sender<A>, answer: A) {
     // Whoever asked may have gone; nobody is left to tell.
-    let _gone = to.try_send(sessions.collect());
+    let _gone = to.try_send(answer);
 }
 
 fn spawn<Mail: Send + 'static>(

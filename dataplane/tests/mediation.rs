@@ -4,8 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use crossbeam_channel::bounded;
 use proptest::prelude::*;
 use weir_dataplane::collect::{Collector, CollectorConfig};
+use weir_dataplane::configuration::{Configuration, SlaveConfig};
 use weir_dataplane::counter::{Counters, Unit};
 use weir_dataplane::encode::Path;
 use weir_dataplane::io::Datagram;
@@ -13,7 +15,6 @@ use weir_dataplane::io::Transmit;
 use weir_dataplane::io::memory::{MemoryTransmit, Watch};
 use weir_dataplane::mediate::{Distribution, Mediator, MediatorConfig, SlaveCounters};
 use weir_dataplane::session::SessionLimits;
-use weir_dataplane::steer::{Slave, Steer};
 use weir_dataplane::{Discard, Timestamp};
 use weir_store::Batch;
 
@@ -63,36 +64,30 @@ impl SlaveEnd {
 impl Proxy {
     fn new(distribution: Distribution, slaves: u8) -> Self {
         let counters = Arc::new(Counters::default());
-        let paths: Vec<_> = (1..=slaves)
-            .map(|n| Path { v4: Some(slave_address(n)), v6: None, mtu: 1500 })
-            .collect();
-        let steer = Steer::new(
-            (1..=slaves)
-                .map(|n| Slave {
-                    identity: IpAddr::V4(slave_address(n)),
-                    healthy: true,
-                    v4: true,
-                    v6: false,
-                })
-                .collect(),
-        );
+        let slave = |n| SlaveConfig {
+            identity: IpAddr::V4(slave_address(n)),
+            path: Path { v4: Some(slave_address(n)), v6: None, mtu: 1500 },
+            weight: 1,
+        };
+        let configuration = Configuration {
+            slaves: (1..=slaves).map(|n| Some(slave(n))).collect(),
+            ..Configuration::default()
+        };
         let config = MediatorConfig {
             distribution,
-            paths,
+            configuration: Arc::new(configuration),
             port_offset: 30_000,
             sessions: SessionLimits::default(),
             flush_ms: 50,
             messages: 256,
         };
         let (io, watch) = MemoryTransmit::new(256);
-        let per_slave = Arc::new((0..slaves).map(|_| SlaveCounters::default()).collect::<Vec<_>>());
-        Proxy {
-            mediator: Mediator::new(config, steer, Arc::clone(&counters), per_slave),
-            io,
-            watch,
-            counters,
-            slaves: (0..slaves).map(|_| SlaveEnd::new()).collect(),
-        }
+        let (news, _) = bounded(16);
+        let mediator = Mediator::new(config, Arc::clone(&counters), SlaveCounters::page(), news);
+        let slave_ends = (0..slaves).map(|_| SlaveEnd::new()).collect();
+        let mut proxy = Proxy { mediator, io, watch, counters, slaves: slave_ends };
+        (0..u16::from(slaves)).for_each(|slave| proxy.health(slave, true, true));
+        proxy
     }
 
     fn take(&mut self, source: SocketAddr, payload: &[u8]) {

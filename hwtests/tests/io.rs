@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use weir_dataplane::io::afxdp::{self, AfxdpConfig};
 use weir_dataplane::io::raw::RawTransmit;
 use weir_dataplane::io::udp::UdpReceive;
-use weir_dataplane::io::{Receive, Tag, Transmit};
+use weir_dataplane::io::{NextHop, Receive, Tag, Transmit};
 use weir_dataplane::wire::{ipv4, udp};
 use weir_tuning::apply::{apply_all, revert_all};
 use weir_tuning::plan::plan;
@@ -321,12 +321,13 @@ fn transmit() {
     let mac: Vec<u8> =
         argument("MAC").split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
     let mac: Option<[u8; 6]> = mac.try_into().ok();
+    let hop = mac.map(|mac| NextHop { device: 0, mac });
     if argument("BACKEND") == "afxdp" {
         let listen = ["0.0.0.0:2055".parse().unwrap()];
         let (_receive, mut transmit, mode) = afxdp::open(&config("right", &listen)).unwrap();
         say(&format!("\nready {mode}"));
         for (_, to) in pairs {
-            transmit.set_next_hop(to.parse().unwrap(), mac);
+            transmit.set_next_hop(to.parse().unwrap(), hop);
         }
         send_all(&mut transmit, &pairs);
     } else {

@@ -5,15 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use futures::future::join_all;
 use tokio::task::JoinSet;
 use weir_dataplane::Counters;
+use weir_dataplane::configuration::{Configuration, SlaveConfig};
 use weir_dataplane::encode::Path;
 use weir_dataplane::io::open::Backend;
 use weir_dataplane::mediate::{Distribution as Dealing, MediatorConfig, SlaveCounters};
 use weir_dataplane::session::SessionLimits;
-use weir_dataplane::worker::{ProxyMail, WorkerHandle};
+use weir_dataplane::worker::{ProxyMail, ProxyWorkerConfig, WorkerHandle};
 use weir_rpc::{CONTROL_PORT, QUERY_PORT};
 use weir_store::query::Question;
 use weir_tuning::plan::plan;
@@ -74,12 +75,19 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
         Backend::Afxdp(..) => settings.backend.device.clone(),
         Backend::Raw(..) | Backend::Bound(..) => None,
     };
-    let (counters, page) = (Arc::new(Counters::default()), slave_page(slaves.len()));
-    let healthy: Vec<bool> = slaves.iter().map(|slave| slave.external).collect();
+    let (counters, page) = (Arc::new(Counters::default()), SlaveCounters::page());
+    let external = (0_u16..).zip(&slaves).filter(|(_, slave)| slave.external);
     let parts = WorkerParts {
-        config: mediator(group, &slaves),
-        core: settings.core,
-        healthy: &healthy,
+        config: ProxyWorkerConfig {
+            mediator: mediator(group, &slaves),
+            core: settings.core,
+            lane: 0,
+            exchange: None,
+            forward: None,
+            // Nobody reads them yet: they are lost, and counted as such.
+            news: bounded(0).0,
+            first: external.map(|(slave, _)| healthy(slave)).collect(),
+        },
         counters: Arc::clone(&counters),
         slaves: Arc::clone(&page),
     };
@@ -135,8 +143,9 @@ fn listening(unit: &Unit, group: &ProxyGroup) -> Vec<SocketAddr> {
     unit.addresses().flat_map(at).collect()
 }
 
-fn slave_page(slaves: usize) -> Arc<Vec<SlaveCounters>> {
-    Arc::new((0..slaves).map(|_| SlaveCounters::default()).collect())
+/// Slaves of others are taken as healthy: nobody asks them.
+fn healthy(slave: u16) -> ProxyMail {
+    ProxyMail::Health { slave, healthy: true, greet: true }
 }
 
 fn mediator(group: &ProxyGroup, slaves: &[Unit]) -> MediatorConfig {
@@ -154,12 +163,17 @@ fn mediator(group: &ProxyGroup, slaves: &[Unit]) -> MediatorConfig {
             mtu: slave.mtu,
         }
     };
+    let slave = |unit: &Unit| SlaveConfig { identity: unit.address, path: path(unit), weight: 1 };
+    let configuration = Configuration {
+        slaves: slaves.iter().map(|unit| Some(slave(unit))).collect(),
+        ..Configuration::default()
+    };
     MediatorConfig {
         distribution: match group.distribution {
             Distribution::RoundRobin => Dealing::RoundRobin,
             Distribution::FlowSource => Dealing::FlowSource,
         },
-        paths: slaves.iter().map(path).collect(),
+        configuration: Arc::new(configuration),
         port_offset: PORT_OFFSET,
         sessions: SessionLimits::default(),
         flush_ms: FLUSH_MS,
@@ -250,15 +264,16 @@ impl Answers for Proxy {
 
     async fn status(&self, deadline: Duration) -> UnitStatus {
         let asked = join_all(self.own_slaves().map(|slave| slave.target.status(deadline)));
-        let sessions = packet_path::sessions(&self.mailbox, ProxyMail::Report);
+        let report = packet_path::report(&self.mailbox, ProxyMail::Report);
         let traffic = Traffic::settled(&self.counters, READINGS);
-        let (units, sessions, traffic) = futures::future::join3(asked, sessions, traffic).await;
+        let (units, report, traffic) = futures::future::join3(asked, report, traffic).await;
         let mut status = self.running.status();
         status.backend = self.backend.to_owned();
         status.listen = self.listen.clone();
         status.traffic = Some(traffic);
         status.slaves = self.deliveries();
-        status.set_sessions(sessions);
+        let sessions = report.iter().flat_map(|report| &report.sessions);
+        status.set_sessions(sessions.map(packet_path::session).collect());
         status.units = units;
         status.judge();
         status

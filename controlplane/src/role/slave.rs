@@ -184,7 +184,8 @@ impl Answers for Slave {
         status.listen = self.listen.clone();
         status.traffic = Some(Traffic::settled(&self.counters, READINGS).await);
         status.storing = Some(Traffic::settled(&self.storing.counters, READINGS).await);
-        status.set_sessions(packet_path::sessions(&self.mailbox, SlaveMail::Report).await);
+        let sessions = packet_path::report(&self.mailbox, SlaveMail::Report).await;
+        status.set_sessions(sessions.iter().flatten().map(packet_path::session).collect());
         status.store = Some(self.storing.status());
         status.judge();
         status

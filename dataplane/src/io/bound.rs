@@ -159,10 +159,17 @@ impl Transmit for BoundTransmit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Purpose;
     use std::net::UdpSocket;
 
-    const TAG: Tag =
-        Tag { slave: 0, records: 5, options: 0, templates: 0, session: 0, handed_on: false };
+    const TAG: Tag = Tag {
+        slave: 0,
+        records: 5,
+        options: 0,
+        templates: 0,
+        session: 0,
+        purpose: Purpose::Message,
+    };
 
     fn exporter() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();

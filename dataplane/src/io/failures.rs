@@ -30,12 +30,19 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Purpose;
 
     #[test]
     fn fragments_of_one_datagram_fail_once() {
         let mut failures = Failures::default();
-        let tag =
-            Tag { slave: 1, records: 2, options: 3, templates: 0, session: 0, handed_on: false };
+        let tag = Tag {
+            slave: 1,
+            records: 2,
+            options: 3,
+            templates: 0,
+            session: 0,
+            purpose: Purpose::Message,
+        };
         for datagram in [7, 7, 7, 8] {
             failures.add(datagram, tag, io::ErrorKind::Other.into());
         }

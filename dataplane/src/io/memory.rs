@@ -214,9 +214,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Purpose;
 
-    const TAG: Tag =
-        Tag { slave: 0, records: 1, options: 0, templates: 0, session: 0, handed_on: false };
+    const TAG: Tag = Tag {
+        slave: 0,
+        records: 1,
+        options: 0,
+        templates: 0,
+        session: 0,
+        purpose: Purpose::Message,
+    };
 
     #[test]
     fn what_is_fed_comes_in_order_and_in_bursts() {

@@ -88,8 +88,8 @@ pub trait Transmit {
     fn send_copy(&mut self, payload: &[u8], source: SocketAddr, to: SocketAddr, mtu: u16, tag: Tag);
 
     /// Learns the link-layer address on the way to `to`; backends above the link layer ignore it.
-    fn set_next_hop(&mut self, to: std::net::IpAddr, mac: Option<[u8; 6]>) {
-        let _ = (to, mac);
+    fn set_next_hop(&mut self, to: std::net::IpAddr, hop: Option<NextHop>) {
+        let _ = (to, hop);
     }
 
     /// Returns a frame unused.
@@ -100,13 +100,34 @@ pub trait Transmit {
     fn flush(&mut self, failed: &mut dyn FnMut(Tag, std::io::Error));
 }
 
+/// The next hop of packets to an address, on the link layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The index of the device that leads there.
+    pub device: u32,
+    /// The hop's MAC address.
+    pub mac: [u8; 6],
+}
+
+/// What a packet is to the one who sends it: it decides which counters its failure moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// A message for a slave that the encoder wrote.
+    #[default]
+    Message,
+    /// A datagram handed on to a slave as it is.
+    HandedOn,
+    /// A copy of a datagram for somebody else.
+    Copy,
+}
+
 /// What the caller wants to know again of a packet that could not be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// The slave's index in the worker's configuration.
+    /// The slave's index in the worker's configuration; 0 for a copy.
     pub slave: u16,
-    /// Whether this is a datagram handed on as it is.
-    pub handed_on: bool,
+    /// What the packet is.
+    pub purpose: Purpose,
     /// Flow data records in the message; 0 for a datagram handed on.
     pub records: u16,
     /// Options data records in the message.

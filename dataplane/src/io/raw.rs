@@ -316,11 +316,18 @@ impl Transmit for RawTransmit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Purpose;
     use std::net::UdpSocket;
     use std::time::Duration;
 
-    const TAG: Tag =
-        Tag { slave: 0, records: 5, options: 0, templates: 0, session: 0, handed_on: false };
+    const TAG: Tag = Tag {
+        slave: 0,
+        records: 5,
+        options: 0,
+        templates: 0,
+        session: 0,
+        purpose: Purpose::Message,
+    };
 
     /// `None`, with a sentence, where the process may not open raw sockets.
     fn open() -> Option<RawTransmit> {

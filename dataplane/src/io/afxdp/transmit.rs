@@ -17,7 +17,7 @@ use crate::io::device::Device;
 use crate::io::packet;
 use crate::io::raw::RawTransmit;
 use crate::io::socket::{PATIENCE, PollSet, Readiness};
-use crate::io::{Tag, Transmit};
+use crate::io::{NextHop, Tag, Transmit};
 use crate::wire::ethernet::{self, Mac, ethertype};
 use crate::wire::{ipv4, ipv6, udp};
 
@@ -250,7 +250,8 @@ impl Transmit for AfxdpTransmit {
         self.fall_back(payload, source, to, mtu, tag);
     }
 
-    fn set_next_hop(&mut self, to: IpAddr, mac: Option<Mac>) {
+    fn set_next_hop(&mut self, to: IpAddr, hop: Option<NextHop>) {
+        let mac = hop.map(|hop| hop.mac);
         match mac {
             Some(mac) if self.next_hops.len() < NEXT_HOPS_MAX => {
                 self.next_hops.insert(to, mac);

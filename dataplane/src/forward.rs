@@ -1,0 +1,12 @@
+//! Forwarding in the kernel, as a worker sees it: the flow-source model without user space.
+
+/// What worker 0 steers the kernel's forwarding with.
+#[derive(Debug)]
+pub struct ForwardHandles {
+    /// The index of the device that exporters' packets come in by.
+    pub device: u32,
+    /// That device's MAC address.
+    pub mac: [u8; 6],
+    /// Whether packets to slaves behind that device leave by `XDP_TX`.
+    pub bounce: bool,
+}
