@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::exit::Outcome;
 use super::out::out;
 use super::unit::usage;
-use crate::topology::{PORT_OFFSET, Topology};
+use crate::topology::{Gate, PORT_OFFSET, ProxyGroup, Role, Topology};
 
 /// `weir topology --help`.
 #[derive(Debug, clap::Args)]
@@ -37,46 +37,62 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 }
 
 fn describe(topology: &Topology) -> String {
-    let mut text = String::new();
-    let mut line = |words: String| {
-        text.push_str(&words);
-        text.push('\n');
-    };
+    let mut lines = Vec::new();
     for source in &topology.source_groups {
-        line(format!("source group {}", source.name));
+        lines.push(format!("source group {}", source.name));
         for (at, name) in source.proxy_groups.iter().enumerate() {
             let Some(group) = topology.proxy_group(name) else { continue };
-            let Some(proxy) = topology.unit(&group.proxy) else { continue };
             let primary = if at == 0 { ", primary" } else { "" };
-            let ports: Vec<_> = group.listen.iter().map(u16::to_string).collect();
-            line(format!("  proxy group {name} ({}{primary})", group.distribution));
-            line(format!(
-                "    proxy {} at {}, udp {}",
-                proxy.name,
-                proxy.address,
-                ports.join(", ")
-            ));
-            for slave in topology.slaves_of(group) {
-                let kind = if slave.external { "external slave" } else { "slave" };
-                let ports: Vec<_> =
-                    group.listen.iter().map(|port| (port + PORT_OFFSET).to_string()).collect();
-                line(format!(
-                    "      {kind} {} at {}, udp {}, mtu {} bytes",
-                    slave.name,
-                    slave.address,
-                    ports.join(", "),
-                    slave.mtu
-                ));
-            }
+            lines.push(format!("  proxy group {name} ({}{primary})", group.distribution));
+            describe_group(topology, group, &mut lines);
         }
     }
     for slave in topology.standalone_slaves() {
-        line(format!("standalone slave {} at {}", slave.name, slave.address));
+        lines.push(format!("standalone slave {} at {}", slave.name, slave.address));
     }
-    let masters = topology.units.iter().filter(|unit| unit.role == crate::topology::Role::Master);
-    for master in masters {
-        line(format!("master {} at {}", master.name, master.address));
+    let masters = topology.units.iter().filter(|unit| unit.role == Role::Master);
+    lines.extend(masters.map(|master| format!("master {} at {}", master.name, master.address)));
+    lines.push(format!("ok: {} units", topology.units.len()));
+    lines.join("\n") + "\n"
+}
+
+fn describe_group(topology: &Topology, group: &ProxyGroup, lines: &mut Vec<String>) {
+    let Some(proxy) = topology.unit(&group.proxy) else { return };
+    let ports = listed(&group.listen);
+    lines.push(format!("    proxy {} at {}, udp {ports}", proxy.name, proxy.address));
+    lines.extend(group.gates.iter().flat_map(describe_gate));
+    let at_slaves: Vec<_> = group.listen.iter().map(|port| port + PORT_OFFSET).collect();
+    for slave in topology.slaves_of(group) {
+        let kind = if slave.external { "external slave" } else { "slave" };
+        let share = match (slave.drain, slave.weight) {
+            (true, _) => ", drained: no new records".to_owned(),
+            (false, 1) => String::new(),
+            (false, weight) => format!(", weight {weight}"),
+        };
+        lines.push(format!(
+            "      {kind} {} at {}, udp {}, mtu {} bytes{share}",
+            slave.name,
+            slave.address,
+            listed(&at_slaves),
+            slave.mtu
+        ));
+        let own = |(source, owner): (_, &String)| (*owner == slave.name).then_some(source);
+        let assigned: Vec<_> = group.assigned.iter().filter_map(own).collect();
+        if !assigned.is_empty() {
+            lines.push(format!("        assigned: {}", listed(&assigned)));
+        }
     }
-    line(format!("ok: {} units", topology.units.len()));
-    text
+}
+
+fn describe_gate(gate: &Gate) -> Vec<String> {
+    let everyone = || "everyone".to_owned();
+    let who = gate.allow.as_deref().map_or_else(everyone, listed);
+    let what = gate.formats.as_deref().map_or_else(|| "every format".to_owned(), listed);
+    let mut lines = vec![format!("      port {} lets in {who}: {what}", gate.port)];
+    lines.extend(gate.copies.iter().map(|copy| format!("        copies to {copy}")));
+    lines
+}
+
+fn listed(words: &[impl ToString]) -> String {
+    words.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
