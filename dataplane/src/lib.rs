@@ -4,6 +4,7 @@
 //! `session` says whose it is, `template` what its data sets mean; then a proxy's `mediate` and
 //! `encode` deal its records to the slaves, and a slave's `collect` turns them into columns.
 
+pub mod budget;
 pub mod clock;
 pub mod collect;
 pub mod configuration;
@@ -14,10 +15,13 @@ pub mod encode;
 pub mod forward;
 pub mod gate;
 pub mod handover;
+pub mod hold;
 pub mod io;
 pub mod latency;
+mod list;
 pub mod mediate;
 pub mod news;
+pub mod options;
 pub mod remembered;
 pub mod session;
 pub mod steer;

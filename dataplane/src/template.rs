@@ -261,6 +261,15 @@ impl Layout {
         (end <= bytes.len()).then_some(end)
     }
 
+    /// Where a run begins in this record.
+    fn run_start(&self, record: &[u8], run: usize) -> usize {
+        let step = |at, &length: &u32| {
+            let end = at + length as usize;
+            variable_value(record, end).map_or(end, |value| value.end)
+        };
+        self.runs[..run].iter().fold(0, step)
+    }
+
     /// Writes where the plan's values stand in this record.
     fn locate(&self, record: &[u8], plan: &[Place], places: &mut Vec<Place>) {
         places.clear();
@@ -308,6 +317,8 @@ pub struct Template {
     pub fixed_length: Option<usize>,
     /// Whether a record's times mean something only under the header that it came under.
     pub bound_to_header: bool,
+    /// Where the scope ends: so many bytes behind the beginning of this run of the layout.
+    scope_end: (u16, u32),
     /// Of records with variable-length fields.
     layout: Option<Layout>,
     plan: FieldPlan,
@@ -325,6 +336,7 @@ impl Template {
         }
         let mut planner = Planner::default();
         let mut runs = vec![0u32];
+        let mut scope_end = (0, 0);
         for (index, field) in record.fields().enumerate() {
             let run = runs.len() - 1;
             let is_scope = index < usize::from(record.scope_count);
@@ -336,6 +348,10 @@ impl Template {
                 runs.push(0);
             } else {
                 runs[run] += u32::from(field.length);
+            }
+            if is_scope {
+                let run = runs.len() - 1;
+                scope_end = (run as u16, runs[run]);
             }
         }
         let variable = runs.len() - 1;
@@ -353,9 +369,20 @@ impl Template {
             min_length,
             fixed_length: layout.is_none().then_some(min_length),
             bound_to_header: record.options || plan.times.bound_to_header(protocol),
+            scope_end,
             layout,
             plan,
         })
+    }
+
+    /// The head of an options data record that says what the rest speaks of.
+    ///
+    /// # Panics
+    /// When [`Template::records`] has not given `record`.
+    pub fn scope<'a>(&self, record: &'a [u8]) -> &'a [u8] {
+        let (run, within) = self.scope_end;
+        let start = self.layout.as_ref().map_or(0, |layout| layout.run_start(record, run.into()));
+        &record[..start + within as usize]
     }
 
     /// The records of a data set's body. What is left at its end and is shorter than the shortest
