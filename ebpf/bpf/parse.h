@@ -6,7 +6,7 @@
 
 #include <linux/bpf.h>
 
-#include "abi.h"
+#include "maps.h"
 
 #define VLAN_TAGS_MAX 2
 #define IPV6_EXTENSIONS_MAX 6
@@ -24,7 +24,9 @@
 #define PROTOCOL_DESTINATION_OPTIONS 60
 
 #define swap16(value) __builtin_bswap16(value)
-#define always_inline inline __attribute__((always_inline))
+
+/* The third word of an IPv4 address in IPv6's shape, in network order. */
+#define MAPPED 0xffff0000
 
 struct ethernet {
 	__u8 destination[6];
@@ -72,9 +74,12 @@ struct udp {
 	__u16 checksum;
 };
 
+/* What was found but the address, which must lie in memory for the maps; this need not. */
 struct datagram {
-	__u32 words[4]; /* the destination address, as struct weir_address */
-	__u16 port;     /* in host order */
+	__u16 port; /* in host order */
+	__u16 type; /* of the Ethernet frame's payload, in host order */
+	__u32 at;   /* where its IP packet starts */
+	__u32 bare; /* whether the IP header has neither options nor extensions */
 };
 
 struct cursor {
@@ -94,29 +99,32 @@ static always_inline void *take(struct cursor *cursor, __u32 size)
 }
 
 /* The type behind up to two VLAN tags, in host order. Returns a verdict, or -1 to go on. */
-static always_inline int parse_ethernet(struct cursor *cursor, __u16 *type)
+static always_inline int parse_ethernet(struct cursor *cursor, struct datagram *datagram)
 {
 	struct ethernet *header = take(cursor, sizeof(*header));
 	int i;
 
 	if (!header)
 		return WEIR_PASSED_TRUNCATED;
-	*type = swap16(header->type);
+	datagram->at = sizeof(*header);
+	datagram->type = swap16(header->type);
 #pragma unroll
 	for (i = 0; i < VLAN_TAGS_MAX; i++) {
 		struct vlan_tag *tag;
 
-		if (*type != ETHERTYPE_VLAN && *type != ETHERTYPE_SERVICE_VLAN)
+		if (datagram->type != ETHERTYPE_VLAN && datagram->type != ETHERTYPE_SERVICE_VLAN)
 			break;
 		tag = take(cursor, sizeof(*tag));
 		if (!tag)
 			return WEIR_PASSED_TRUNCATED;
-		*type = swap16(tag->type);
+		datagram->at += sizeof(*tag);
+		datagram->type = swap16(tag->type);
 	}
 	return -1;
 }
 
-static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *datagram)
+static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *datagram,
+				    struct weir_address *destination)
 {
 	struct ipv4 *header = take(cursor, sizeof(*header));
 	void *end_of_header;
@@ -130,10 +138,11 @@ static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *data
 		return WEIR_PASSED_FRAGMENT;
 	if (header->protocol != PROTOCOL_UDP)
 		return WEIR_PASSED_OTHER;
-	datagram->words[0] = 0;
-	datagram->words[1] = 0;
-	datagram->words[2] = swap16(0xffff) << 16;
-	datagram->words[3] = header->destination;
+	datagram->bare = header->version_length == 0x45;
+	destination->words[0] = 0;
+	destination->words[1] = 0;
+	destination->words[2] = MAPPED;
+	destination->words[3] = header->destination;
 	/* From the header's start: so the verifier sees that the length cannot be negative. */
 	end_of_header = (void *)header + (header->version_length & 0x0f) * 4;
 	if (end_of_header > cursor->end)
@@ -142,7 +151,8 @@ static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *data
 	return -1;
 }
 
-static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *datagram)
+static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *datagram,
+				    struct weir_address *destination)
 {
 	struct ipv6 *header = take(cursor, sizeof(*header));
 	__u8 next;
@@ -152,8 +162,9 @@ static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *data
 		return WEIR_PASSED_TRUNCATED;
 	if (header->version_class[0] >> 4 != 6)
 		return WEIR_PASSED_TRUNCATED;
-	__builtin_memcpy(datagram->words, header->destination, sizeof(datagram->words));
+	__builtin_memcpy(destination->words, header->destination, sizeof(header->destination));
 	next = header->next;
+	datagram->bare = next == PROTOCOL_UDP;
 	for (i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
 		struct extension *extension;
 		__u32 rest;
@@ -182,18 +193,18 @@ static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *data
 }
 
 /* Finds the UDP datagram's destination. Returns a verdict to pass by, or -1 when it was found. */
-static always_inline int parse(struct cursor *cursor, struct datagram *datagram)
+static always_inline int parse(struct cursor *cursor, struct datagram *datagram,
+			       struct weir_address *destination)
 {
 	struct udp *header;
-	__u16 type = 0;
-	int verdict = parse_ethernet(cursor, &type);
+	int verdict = parse_ethernet(cursor, datagram);
 
 	if (verdict >= 0)
 		return verdict;
-	if (type == ETHERTYPE_IPV4)
-		verdict = parse_ipv4(cursor, datagram);
-	else if (type == ETHERTYPE_IPV6)
-		verdict = parse_ipv6(cursor, datagram);
+	if (datagram->type == ETHERTYPE_IPV4)
+		verdict = parse_ipv4(cursor, datagram, destination);
+	else if (datagram->type == ETHERTYPE_IPV6)
+		verdict = parse_ipv6(cursor, datagram, destination);
 	else
 		verdict = WEIR_PASSED_OTHER;
 	if (verdict >= 0)

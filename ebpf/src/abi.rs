@@ -1,81 +1,94 @@
 //! `bpf/abi.h` in Rust: what the XDP program and user space must agree on.
+//!
+//! Values of the maps are arrays of integers here: that is all that a map can safely hold, and each
+//! handle's file takes its own apart.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Receive queues that can have a socket.
 pub const QUEUES_MAX: u32 = 256;
-/// Local addresses whose datagrams are redirected.
+/// Local addresses whose datagrams are taken.
 pub const ADDRESSES_MAX: usize = 1024;
-/// Words of 64 bits in the bitmap of listening ports.
-pub const PORT_WORDS: usize = 1024;
+/// Slots that most local addresses are found in without a hash lookup.
+pub(crate) const ADDRESS_SLOTS: usize = 4096;
+/// Slaves that datagrams can be forwarded to.
+pub const SLAVES_MAX: usize = 64;
+/// Words of 8 entries of a steering table.
+pub(crate) const TABLE_WORDS: usize = 2048;
+/// Octets of a payload that come with an event at most.
+pub const COPY_MAX: usize = 4096;
 
-/// Where a frame went, and why: `enum weir_verdict`.
+/// The version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Verdict {
-    /// To its queue's socket.
-    Redirected,
-    /// It was for weir, but its queue has no socket.
-    PassedQueue,
-    /// UDP to a port that nobody listens on here.
-    PassedPort,
-    /// A listening port, but another host's address.
-    PassedAddress,
-    /// A piece of an IP packet, which the kernel reassembles.
-    PassedFragment,
-    /// No UDP over IP, or behind more headers than are walked.
-    PassedOther,
-    /// It ends within a header, or a header contradicts itself.
-    PassedTruncated,
+pub enum IpVersion {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
-impl Verdict {
-    /// All verdicts, in the order of their counters.
-    pub const ALL: [Verdict; 7] = [
-        Verdict::Redirected,
-        Verdict::PassedQueue,
-        Verdict::PassedPort,
-        Verdict::PassedAddress,
-        Verdict::PassedFragment,
-        Verdict::PassedOther,
-        Verdict::PassedTruncated,
-    ];
+impl IpVersion {
+    /// Both, in the order of their maps.
+    pub const BOTH: [IpVersion; 2] = [IpVersion::V4, IpVersion::V6];
 
-    /// The counter's name in metrics and tests.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Verdict::Redirected => "redirected",
-            Verdict::PassedQueue => "passed_queue",
-            Verdict::PassedPort => "passed_port",
-            Verdict::PassedAddress => "passed_address",
-            Verdict::PassedFragment => "passed_fragment",
-            Verdict::PassedOther => "passed_other",
-            Verdict::PassedTruncated => "passed_truncated",
-        }
+    /// That of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 }
     }
 }
 
-/// Frames by verdict, since the program was loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verdicts([u64; Verdict::ALL.len()]);
+/// NetFlow v5, as a bit of [`PortRule::formats`].
+pub const FORMAT_NETFLOW5: u8 = 1;
+/// NetFlow v9.
+pub const FORMAT_NETFLOW9: u8 = 2;
+/// IPFIX.
+pub const FORMAT_IPFIX: u8 = 4;
+/// sFlow v5.
+pub const FORMAT_SFLOW: u8 = 8;
+/// Whatever is none of the others.
+pub const FORMAT_OTHER: u8 = 128;
+/// Every format.
+pub const FORMATS_ALL: u8 = 0xff;
 
-impl Verdicts {
-    /// How many frames got `verdict`.
-    pub fn get(&self, verdict: Verdict) -> u64 {
-        self.0[verdict as usize]
+/// The format of a UDP payload, as its bit, by the same look at its first octets as the program's.
+pub fn format(payload: &[u8]) -> u8 {
+    match *payload {
+        [0, 5, _, _, ..] => FORMAT_NETFLOW5,
+        [0, 9, _, _, ..] => FORMAT_NETFLOW9,
+        [0, 10, _, _, ..] => FORMAT_IPFIX,
+        // sFlow counts its versions in 32 bits.
+        [0, 0, 0, 5, ..] => FORMAT_SFLOW,
+        _ => FORMAT_OTHER,
     }
+}
 
-    pub(crate) fn add(&mut self, verdict: Verdict, count: u64) {
-        self.0[verdict as usize] += count;
+/// What the program does with datagrams to a listening port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRule {
+    /// Whether they are forwarded in the kernel, to their source's slave; else they go to the socket.
+    pub forward: bool,
+    /// Whether only known sources' are forwarded, and the others' go to the socket.
+    pub gated: bool,
+    /// The formats that are forwarded, as bits `FORMAT_*`; the others are dropped and counted. Without
+    /// `forward` this is user space's to do, and so are those of the datagrams that come to it.
+    pub formats: u8,
+}
+
+impl PortRule {
+    /// To the socket, whatever it is.
+    pub const SOCKET: PortRule = PortRule { forward: false, gated: false, formats: FORMATS_ALL };
+    /// Forwarded, whatever it is.
+    pub const FORWARD: PortRule = PortRule { forward: true, gated: false, formats: FORMATS_ALL };
+
+    /// The word in the program's map; 0 is a port that nobody listens on.
+    pub(crate) fn word(self) -> u32 {
+        let bits = 1 | u32::from(self.forward) << 1 | u32::from(self.gated) << 2;
+        bits | u32::from(self.formats) << 8
     }
 }
 
 /// `struct weir_address`: the 16 octets of an IPv6 address; IPv4 as `::ffff:a.b.c.d`.
 pub(crate) type Address = [u8; 16];
-
-const _: () = assert!(size_of::<Address>() == 16);
-const _: () = assert!(PORT_WORDS * 64 == 1 << 16);
-const _: () = assert!(Verdict::PassedTruncated as usize + 1 == Verdict::ALL.len());
 
 /// The key of an address in the program's map.
 pub(crate) fn address(address: IpAddr) -> Address {
@@ -85,33 +98,49 @@ pub(crate) fn address(address: IpAddr) -> Address {
     }
 }
 
-/// Where a port stands in the bitmap: its word, and the word with only its bit.
-pub(crate) fn port_bit(port: u16) -> (usize, u64) {
-    (usize::from(port) / 64, 1 << (port % 64))
+/// The address behind a key, for keys that are not of one IP version alone.
+pub(crate) fn unmapped(address: Address) -> IpAddr {
+    Ipv6Addr::from(address).to_canonical()
 }
+
+/// The slot of an address: `is_ours()` in the program.
+pub(crate) fn address_slot(address: &Address) -> usize {
+    let word = |at: usize| {
+        u32::from_ne_bytes([address[at], address[at + 1], address[at + 2], address[at + 3]])
+    };
+    let slot = (word(8) ^ word(12)).wrapping_mul(0x9e37_79b1) >> 20;
+    usize::try_from(slot).expect("12 bits")
+}
+
+const _: () = assert!(ADDRESS_SLOTS == 1 << 12);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_stand_in_the_order_of_their_numbers() {
-        for (index, verdict) in Verdict::ALL.into_iter().enumerate() {
-            assert_eq!(verdict as usize, index);
-        }
-    }
-
-    #[test]
-    fn an_ipv4_address_is_keyed_as_mapped() {
+    fn an_ipv4_address_is_keyed_as_mapped_and_comes_back() {
         let key = address("192.0.2.1".parse().unwrap());
         assert_eq!(key, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]);
+        assert_eq!(unmapped(key), "192.0.2.1".parse::<IpAddr>().unwrap());
     }
 
     #[test]
-    fn every_port_has_a_bit_of_its_own() {
-        assert_eq!(port_bit(0), (0, 1));
-        assert_eq!(port_bit(63), (0, 1 << 63));
-        assert_eq!(port_bit(2055), (32, 1 << 7));
-        assert_eq!(port_bit(65_535), (1023, 1 << 63));
+    fn a_listening_ports_rule_is_never_the_word_of_a_port_that_nobody_listens_on() {
+        let nothing = PortRule { forward: false, gated: false, formats: 0 };
+        assert_eq!(nothing.word(), 1);
+        assert_eq!(PortRule::SOCKET.word(), 0xff01);
+        assert_eq!(PortRule { gated: true, formats: 6, ..PortRule::FORWARD }.word(), 0x607);
+    }
+
+    #[test]
+    fn formats_are_told_by_their_versions() {
+        assert_eq!(format(&[0, 5, 0, 1]), FORMAT_NETFLOW5);
+        assert_eq!(format(&[0, 9, 0, 1, 7]), FORMAT_NETFLOW9);
+        assert_eq!(format(&[0, 10, 0, 1]), FORMAT_IPFIX);
+        assert_eq!(format(&[0, 0, 0, 5]), FORMAT_SFLOW);
+        assert_eq!(format(&[0, 0, 0, 4]), FORMAT_OTHER);
+        assert_eq!(format(&[0, 9]), FORMAT_OTHER);
+        assert_eq!(format(&[]), FORMAT_OTHER);
     }
 }

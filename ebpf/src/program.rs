@@ -1,58 +1,27 @@
-//! A handle on the loaded XDP program: attach, listening ports, addresses, sockets, counters.
+//! The program's attachment, and what it must know of this host: listening ports, addresses, sockets.
 //!
 //! Invariant: the program is attached by a `bpf_link`, so the kernel detaches it when this process
 //! ends, however it ends. Whoever puts sockets into the map drops this handle (or detaches) before
 //! closing them: until then frames still find them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, XskMap};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, XskMap};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError, include_bytes_aligned};
 
-use crate::abi::{self, Address, PORT_WORDS, Verdict, Verdicts};
-use crate::run;
+use crate::abi::{self, ADDRESS_SLOTS, Address, PortRule};
+use crate::error::{Error, map_error};
+use crate::load::take;
+use crate::run::{self, Run};
 
-static OBJECT: &[u8] = include_bytes_aligned!("../bin/weir.bpf.o");
 const PROGRAM: &str = "weir";
-
-/// What failed between weir and the kernel's BPF.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The kernel refused the program or its maps.
-    #[error(
-        "cannot load the XDP program (needs CAP_BPF and CAP_NET_ADMIN, Linux 5.9 or newer): {0}"
-    )]
-    Load(#[source] Box<EbpfError>),
-    /// The object lacks what this build expects of it: it was built from other sources.
-    #[error("the XDP object does not fit this build: {0}; rebuild it with ebpf/build.sh")]
-    Object(&'static str),
-    /// The program could not be attached, neither natively nor generically.
-    #[error("cannot attach the XDP program to {device}: {native}; in generic mode: {generic}")]
-    Attach {
-        /// The device.
-        device: String,
-        /// Why not natively.
-        native: String,
-        /// Why not generically.
-        generic: String,
-    },
-    /// A map refused a change.
-    #[error("cannot change the XDP program's {map}: {error}")]
-    Map {
-        /// Which map.
-        map: &'static str,
-        /// Why.
-        error: Box<MapError>,
-    },
-    /// More addresses than the program's map holds.
-    #[error("{0} local addresses, and the XDP program knows {max} at most", max = abi::ADDRESSES_MAX)]
-    TooManyAddresses(usize),
-}
+/// No local address.
+const EMPTY: Address = [0; 16];
 
 /// How the program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +37,14 @@ pub struct Program {
     /// First of the fields, so that it goes first: no frame is redirected from then on.
     link: Option<XdpLink>,
     ebpf: Ebpf,
-    ports: Array<MapData, u64>,
-    port_words: Box<[u64; PORT_WORDS]>,
+    ports: Array<MapData, u32>,
+    rules: BTreeMap<u16, u32>,
     addresses: HashMap<MapData, Address, u8>,
-    known_addresses: HashSet<Address>,
+    known: HashSet<Address>,
+    slots: Array<MapData, Address>,
+    /// What stands in `slots`.
+    slotted: Box<[Address]>,
     sockets: XskMap<MapData>,
-    verdicts: PerCpuArray<MapData, u64>,
 }
 
 impl std::fmt::Debug for Program {
@@ -83,32 +54,23 @@ impl std::fmt::Debug for Program {
 }
 
 impl Program {
-    /// Loads the committed object into the kernel. No port is listened on yet.
-    ///
-    /// # Errors
-    /// [`Error::Load`] without the privileges or on a kernel that is too old, [`Error::Object`]
-    /// when the object was built from other sources.
-    pub fn load() -> Result<Self, Error> {
-        let mut ebpf = Ebpf::load(OBJECT).map_err(|error| Error::Load(Box::new(error)))?;
-        let program = xdp(&mut ebpf)?;
-        program.load().map_err(|error| Error::Load(Box::new(error.into())))?;
-        let ports = take(&mut ebpf, "ports")?;
-        let addresses = take(&mut ebpf, "addresses")?;
-        let sockets = take(&mut ebpf, "sockets")?;
-        let verdicts = take(&mut ebpf, "verdicts")?;
+    pub(crate) fn new(mut ebpf: Ebpf) -> Result<Self, Error> {
+        let loaded = xdp(&mut ebpf)?.load();
+        loaded.map_err(|error| Error::Load(Box::new(error.into())))?;
         let program = Program {
             link: None,
+            ports: take(&mut ebpf, "ports")?,
+            rules: BTreeMap::new(),
+            addresses: take(&mut ebpf, "addresses")?,
+            known: HashSet::new(),
+            slots: take(&mut ebpf, "address_slots")?,
+            slotted: vec![EMPTY; ADDRESS_SLOTS].into(),
+            sockets: take(&mut ebpf, "sockets")?,
             ebpf,
-            ports: ports.try_into().map_err(|_| Error::Object("map ports"))?,
-            port_words: Box::new([0; PORT_WORDS]),
-            addresses: addresses.try_into().map_err(|_| Error::Object("map addresses"))?,
-            known_addresses: HashSet::new(),
-            sockets: sockets.try_into().map_err(|_| Error::Object("map sockets"))?,
-            verdicts: verdicts.try_into().map_err(|_| Error::Object("map verdicts"))?,
         };
-        let fits = program.ports.len() as usize == PORT_WORDS
-            && program.sockets.len() == abi::QUEUES_MAX
-            && program.verdicts.len() as usize == Verdict::ALL.len();
+        let fits = program.ports.len() == 1 << 16
+            && program.slots.len() as usize == ADDRESS_SLOTS
+            && program.sockets.len() == abi::QUEUES_MAX;
         if fits { Ok(program) } else { Err(Error::Object("a map's size")) }
     }
 
@@ -143,25 +105,31 @@ impl Program {
         self.link = None;
     }
 
-    /// Replaces the set of listening ports, while frames come in.
+    /// Replaces the listening ports and their rules, while frames come in. Of a port that stands
+    /// twice the last rule counts.
     ///
     /// # Errors
     /// [`Error::Map`] when the kernel refuses.
-    pub fn set_ports(&mut self, ports: &[u16]) -> Result<(), Error> {
-        let mut words = [0u64; PORT_WORDS];
-        for &port in ports {
-            let (word, bit) = abi::port_bit(port);
-            words[word] |= bit;
+    pub fn set_ports(&mut self, ports: &[(u16, PortRule)]) -> Result<(), Error> {
+        let wanted: BTreeMap<u16, u32> =
+            ports.iter().map(|(port, rule)| (*port, rule.word())).collect();
+        let gone: Vec<u16> =
+            self.rules.keys().filter(|port| !wanted.contains_key(port)).copied().collect();
+        for port in gone {
+            self.set_port(port, 0)?;
+            self.rules.remove(&port);
         }
-        for (index, &word) in words.iter().enumerate() {
-            if self.port_words[index] == word {
-                continue;
+        for (port, word) in wanted {
+            if self.rules.get(&port) != Some(&word) {
+                self.set_port(port, word)?;
+                self.rules.insert(port, word);
             }
-            let key = u32::try_from(index).expect("fewer than 2^32 words");
-            self.ports.set(key, word, 0).map_err(map_error("listening ports"))?;
-            self.port_words[index] = word;
         }
         Ok(())
+    }
+
+    fn set_port(&mut self, port: u16, word: u32) -> Result<(), Error> {
+        self.ports.set(u32::from(port), word, 0).map_err(map_error("listening ports"))
     }
 
     /// Replaces the set of this host's addresses, while frames come in.
@@ -173,17 +141,34 @@ impl Program {
         if wanted.len() > abi::ADDRESSES_MAX {
             return Err(Error::TooManyAddresses(wanted.len()));
         }
-        let gone: Vec<_> = self.known_addresses.difference(&wanted).copied().collect();
+        let gone: Vec<_> = self.known.difference(&wanted).copied().collect();
         for key in gone {
+            let slot = abi::address_slot(&key);
+            if self.slotted[slot] == key {
+                self.set_slot(slot, EMPTY)?;
+            }
             self.addresses.remove(&key).map_err(map_error("addresses"))?;
-            self.known_addresses.remove(&key);
+            self.known.remove(&key);
         }
         for key in wanted {
-            if !self.known_addresses.contains(&key) {
+            if !self.known.contains(&key) {
                 self.addresses.insert(key, 1, 0).map_err(map_error("addresses"))?;
-                self.known_addresses.insert(key);
+                self.known.insert(key);
+            }
+            // Of several addresses with one slot the first has it; the program finds the others in
+            // the larger map.
+            let slot = abi::address_slot(&key);
+            if self.slotted[slot] == EMPTY {
+                self.set_slot(slot, key)?;
             }
         }
+        Ok(())
+    }
+
+    fn set_slot(&mut self, slot: usize, key: Address) -> Result<(), Error> {
+        let index = u32::try_from(slot).expect("a slot's number is small");
+        self.slots.set(index, key, 0).map_err(map_error("addresses"))?;
+        self.slotted[slot] = key;
         Ok(())
     }
 
@@ -196,42 +181,30 @@ impl Program {
         self.sockets.set(queue, socket, 0).map_err(map_error("sockets"))
     }
 
-    /// Frames by verdict since the program was loaded, summed over the cpus.
-    ///
-    /// # Errors
-    /// [`Error::Map`] when the kernel refuses.
-    pub fn verdicts(&self) -> Result<Verdicts, Error> {
-        let mut sums = Verdicts::default();
-        for verdict in Verdict::ALL {
-            let counts = self.verdicts.get(&(verdict as u32), 0).map_err(map_error("verdicts"))?;
-            sums.add(verdict, counts.iter().sum());
-        }
-        Ok(sums)
-    }
-
-    /// Runs the program on one frame without a network, as received on queue 0; returns its XDP
-    /// action. For tests: the kernel makes no use of the result.
+    /// Runs the program on one frame without a network, as received on queue 0. For tests: the kernel
+    /// makes no use of the result.
     ///
     /// # Errors
     /// What the system says; frames shorter than an Ethernet header are refused.
-    pub fn run(&mut self, frame: &[u8]) -> io::Result<u32> {
+    pub fn run(&mut self, frame: &[u8]) -> io::Result<Run> {
+        self.repeat(frame, 1)
+    }
+
+    /// Runs the program so many times on one frame, and says what the last run did with it and how
+    /// long one took. Each run finds the frame as the one before left it.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn repeat(&mut self, frame: &[u8], times: u32) -> io::Result<Run> {
         let program = xdp(&mut self.ebpf).map_err(io::Error::other)?;
         let descriptor = program.fd().map_err(io::Error::other)?;
-        run::run(descriptor.as_fd(), frame)
+        run::repeat(descriptor.as_fd(), frame, times)
     }
-}
-
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error> {
-    ebpf.take_map(name).ok_or(Error::Object(name))
 }
 
 fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
     let program = ebpf.program_mut(PROGRAM).ok_or(Error::Object("no program weir"))?;
     program.try_into().map_err(|_| Error::Object("weir is no XDP program"))
-}
-
-fn map_error(map: &'static str) -> impl Fn(MapError) -> Error {
-    move |error| Error::Map { map, error: Box::new(error) }
 }
 
 /// The system's own words, and what to do about the commonest.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 fn disassembly(object: &Path) -> String {
     let output = Command::new("llvm-objdump")
-        .args(["-d", "-r", "--no-show-raw-insn", "--section=xdp"])
+        .args(["-d", "-r", "--no-show-raw-insn", "--section=xdp.frags"])
         .arg(object)
         .output()
         .expect("llvm-objdump runs");

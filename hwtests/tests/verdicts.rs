@@ -11,7 +11,7 @@ use std::process::Command;
 use weir_dataplane::io::packet;
 use weir_dataplane::wire::ethernet::{self, ethertype};
 use weir_dataplane::wire::{ipv4, ipv6, udp};
-use weir_ebpf::{Program, Verdict};
+use weir_ebpf::{LoadConfig, Loaded, PortRule, Program, Verdict};
 
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
@@ -22,23 +22,24 @@ const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const PAYLOAD: &[u8] = b"payload";
 
 /// `None`, with a sentence, without root; with root a program that does not load is a failure.
-fn load() -> Option<Program> {
+fn load() -> Option<Loaded> {
     let id = Command::new("id").arg("-u").output().expect("id runs");
     if id.stdout.trim_ascii() != b"0" {
         eprintln!("skipped: loading BPF programs needs root");
         return None;
     }
-    let mut program = Program::load().unwrap_or_else(|error| panic!("{error}"));
-    program.set_ports(&[9995, PORT]).unwrap();
-    program.set_addresses(&[V4.into(), V6.into()]).unwrap();
-    Some(program)
+    let config = LoadConfig { sources: 8, ..LoadConfig::default() };
+    let mut loaded = Program::load(&config).unwrap_or_else(|error| panic!("{error}"));
+    loaded.program.set_ports(&[(9995, PortRule::SOCKET), (PORT, PortRule::SOCKET)]).unwrap();
+    loaded.program.set_addresses(&[V4.into(), V6.into()]).unwrap();
+    Some(loaded)
 }
 
 /// Runs one frame; returns its action and the verdict whose counter rose.
-fn run(program: &mut Program, frame: &[u8]) -> (u32, Verdict) {
-    let before = program.verdicts().unwrap();
-    let action = program.run(frame).unwrap();
-    let after = program.verdicts().unwrap();
+fn run(loaded: &mut Loaded, frame: &[u8]) -> (u32, Verdict) {
+    let before = loaded.tallies.read().unwrap();
+    let action = loaded.program.run(frame).unwrap().action;
+    let after = loaded.tallies.read().unwrap();
     let mut risen = Verdict::ALL.into_iter().filter(|&v| after.get(v) != before.get(v));
     let verdict = risen.next().expect("one counter rises");
     assert!(risen.next().is_none() && after.get(verdict) == before.get(verdict) + 1);
@@ -191,12 +192,12 @@ fn table_v6() -> Vec<(&'static str, Verdict, Vec<u8>)> {
 
 #[test]
 fn every_kind_of_frame_goes_its_way_and_user_space_reads_what_is_redirected() {
-    let Some(mut program) = load() else { return };
+    let Some(mut loaded) = load() else { return };
     let socket = socket2::Socket::new(libc::AF_XDP.into(), socket2::Type::RAW, None)
         .expect("the kernel has AF_XDP");
-    program.set_socket(0, socket.as_raw_fd()).unwrap();
+    loaded.program.set_socket(0, socket.as_raw_fd()).unwrap();
     for (name, expected, frame) in table_v4().into_iter().chain(table_v6()) {
-        let (action, verdict) = run(&mut program, &frame);
+        let (action, verdict) = run(&mut loaded, &frame);
         assert_eq!(verdict, expected, "{name}");
         let redirected = expected == Verdict::Redirected;
         assert_eq!(action, if redirected { XDP_REDIRECT } else { XDP_PASS }, "{name}");
@@ -212,14 +213,14 @@ fn every_kind_of_frame_goes_its_way_and_user_space_reads_what_is_redirected() {
 
 #[test]
 fn a_frame_cut_within_its_headers_passes() {
-    let Some(mut program) = load() else { return };
+    let Some(mut loaded) = load() else { return };
     for (name, verdict, frame) in table_v4().into_iter().chain(table_v6()) {
         if verdict != Verdict::Redirected {
             continue;
         }
         let headers = frame.windows(PAYLOAD.len()).position(|window| window == PAYLOAD).unwrap();
         for length in ethernet::HEADER_LENGTH..headers {
-            let (action, verdict) = run(&mut program, &frame[..length]);
+            let (action, verdict) = run(&mut loaded, &frame[..length]);
             let expected = (XDP_PASS, Verdict::PassedTruncated);
             assert_eq!((action, verdict), expected, "{name}, cut to {length}");
         }
@@ -228,19 +229,19 @@ fn a_frame_cut_within_its_headers_passes() {
 
 #[test]
 fn a_queue_without_a_socket_passes() {
-    let Some(mut program) = load() else { return };
+    let Some(mut loaded) = load() else { return };
     let (_, _, frame) = &table_v4()[0];
-    assert_eq!(run(&mut program, frame), (XDP_PASS, Verdict::PassedQueue));
+    assert_eq!(run(&mut loaded, frame), (XDP_PASS, Verdict::PassedQueue));
 }
 
 #[test]
 fn ports_and_addresses_change_while_the_program_runs() {
-    let Some(mut program) = load() else { return };
+    let Some(mut loaded) = load() else { return };
     let (_, _, frame) = &table_v4()[0];
-    program.set_ports(&[9995]).unwrap();
-    assert_eq!(run(&mut program, frame).1, Verdict::PassedPort);
-    program.set_ports(&[PORT, 65_535]).unwrap();
-    assert_eq!(run(&mut program, frame).1, Verdict::PassedQueue);
-    program.set_addresses(&[V6.into()]).unwrap();
-    assert_eq!(run(&mut program, frame).1, Verdict::PassedAddress);
+    loaded.program.set_ports(&[(9995, PortRule::SOCKET)]).unwrap();
+    assert_eq!(run(&mut loaded, frame).1, Verdict::PassedPort);
+    loaded.program.set_ports(&[(PORT, PortRule::SOCKET), (65_535, PortRule::SOCKET)]).unwrap();
+    assert_eq!(run(&mut loaded, frame).1, Verdict::PassedQueue);
+    loaded.program.set_addresses(&[V6.into()]).unwrap();
+    assert_eq!(run(&mut loaded, frame).1, Verdict::PassedAddress);
 }

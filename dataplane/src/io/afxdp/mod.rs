@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use weir_ebpf::{AttachMode, Program};
+use weir_ebpf::{AttachMode, LoadConfig, Loaded, PortRule, Program};
 
 use super::device;
 use super::raw::RawTransmit;
@@ -139,14 +139,16 @@ pub fn open(config: &AfxdpConfig) -> Result<(AfxdpReceive, AfxdpTransmit, Mode),
     let slow = UdpReceive::open(&config.listen, config.buffer_bytes)?;
     // Frames of its own for each datagram in fragments; the caller's are the ring's.
     let fallback = RawTransmit::open(0)?;
-    let mut program = Program::load()?;
-    program.set_ports(&slow.addresses().iter().map(SocketAddr::port).collect::<Vec<_>>())?;
+    let Loaded { mut program, tallies, .. } = Program::load(&LoadConfig::default())?;
+    let ports: Vec<_> =
+        slow.addresses().iter().map(|address| (address.port(), PortRule::SOCKET)).collect();
+    program.set_ports(&ports)?;
     program.set_addresses(&listened(&config.listen)?)?;
     let (receive, send, grant) = rings::open(name, config.queue, config.frames)?;
     program.set_socket(config.queue, std::os::fd::AsRawFd::as_raw_fd(&receive.descriptor()))?;
     let attach = program.attach(name)?;
     let mode = Mode { attach, zero_copy: grant.zero_copy, huge_pages: grant.huge_pages };
-    let receive = AfxdpReceive::new(program, receive, slow);
+    let receive = AfxdpReceive::new(program, tallies, receive, slow);
     Ok((receive, AfxdpTransmit::new(send, fallback, device), mode))
 }
 

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use weir_ebpf::{Program, Verdicts};
+use weir_ebpf::{Program, Tallies, Verdicts};
 
 use super::rings::{BURST, ReceiveRing};
 use crate::Discard;
@@ -24,7 +24,8 @@ const DROPS_EVERY: u32 = 64;
 #[derive(Debug)]
 pub struct AfxdpReceive {
     /// First of the fields: detached before the sockets close, so that no frame meets a dead one.
-    program: Program,
+    _program: Program,
+    tallies: Tallies,
     ring: ReceiveRing,
     slow: UdpReceive,
     poll: PollSet,
@@ -34,11 +35,25 @@ pub struct AfxdpReceive {
 }
 
 impl AfxdpReceive {
-    pub(super) fn new(program: Program, ring: ReceiveRing, slow: UdpReceive) -> Self {
+    pub(super) fn new(
+        program: Program,
+        tallies: Tallies,
+        ring: ReceiveRing,
+        slow: UdpReceive,
+    ) -> Self {
         let mut poll = PollSet::default();
         poll.add(ring.descriptor(), Readiness::Readable);
         slow.poll_with(&mut poll);
-        AfxdpReceive { program, ring, slow, poll, bursts: 0, slow_is_due: true, ring_drops: 0 }
+        AfxdpReceive {
+            _program: program,
+            tallies,
+            ring,
+            slow,
+            poll,
+            bursts: 0,
+            slow_is_due: true,
+            ring_drops: 0,
+        }
     }
 
     /// What the XDP program did with the device's frames.
@@ -46,7 +61,7 @@ impl AfxdpReceive {
     /// # Errors
     /// When the kernel refuses to say.
     pub fn verdicts(&self) -> Result<Verdicts, weir_ebpf::Error> {
-        self.program.verdicts()
+        self.tallies.read()
     }
 
     fn refresh_drops(&mut self) {
