@@ -36,6 +36,15 @@ impl Budget {
     }
 }
 
+/// Which budget lacks what a session needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lacking {
+    /// That of the exporter's address.
+    Source,
+    /// That of all.
+    All,
+}
+
 /// What one session pays from. What it has taken it gives back by name, not when it is dropped.
 #[derive(Clone, Debug)]
 pub struct Purse {
@@ -50,15 +59,18 @@ impl Purse {
     }
 
     /// Takes `bytes` of both budgets, or of none.
-    pub(crate) fn take(&self, bytes: usize) -> bool {
+    ///
+    /// # Errors
+    /// Which budget lacks them.
+    pub(crate) fn take(&self, bytes: usize) -> Result<(), Lacking> {
         if !self.source.take(bytes) {
-            return false;
+            return Err(Lacking::Source);
         }
-        let taken = self.all.take(bytes);
-        if !taken {
+        if !self.all.take(bytes) {
             self.source.give_back(bytes);
+            return Err(Lacking::All);
         }
-        taken
+        Ok(())
     }
 
     pub(crate) fn give_back(&self, bytes: usize) {
@@ -97,10 +109,10 @@ mod tests {
     fn nothing_is_taken_where_one_budget_lacks_it() {
         let (source, all) = (Budget::new(10), Budget::new(6));
         let purse = Purse::new(Arc::clone(&source), Arc::clone(&all));
-        assert!(!purse.take(11));
-        assert!(!purse.take(7));
+        assert_eq!(purse.take(11), Err(Lacking::Source));
+        assert_eq!(purse.take(7), Err(Lacking::All));
         assert_eq!((source.left(), all.left()), (10, 6));
-        assert!(purse.take(6));
+        assert_eq!(purse.take(6), Ok(()));
         assert_eq!((source.left(), all.left()), (4, 0));
     }
 
@@ -108,7 +120,7 @@ mod tests {
     fn what_is_held_moves_whole_or_not_at_all() {
         let (source, probation) = (Budget::new(10), Budget::new(10));
         let mut purse = Purse::new(Arc::clone(&source), Arc::clone(&probation));
-        assert!(purse.take(4));
+        assert_eq!(purse.take(4), Ok(()));
         assert!(!purse.move_to(&Budget::new(3), 4));
         assert_eq!(probation.left(), 6);
         let all = Budget::new(5);

@@ -727,7 +727,12 @@ mod tests {
     #[test]
     fn a_full_session_table_is_a_named_discard() {
         let counters = Arc::new(Counters::default());
-        let sessions = SessionLimits { sessions: 1, ..SessionLimits::default() };
+        let sessions = SessionLimits {
+            sessions: 1,
+            established_datagrams: 1,
+            established_ms: 0,
+            ..SessionLimits::default()
+        };
         let config = CollectorConfig { sessions, batch_rows: 8 };
         let collector = Collector::new(config, Arc::clone(&counters));
         let mut lab = Lab { collector, counters, sequence: 0 };

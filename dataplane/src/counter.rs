@@ -90,7 +90,8 @@ define_discards! {
     MessageLength, Datagram, "message_length", "the header's length or record count contradicts the datagram";
     BadFrame, Datagram, "bad_frame", "an Ethernet frame whose IP or UDP header is malformed";
     BadChecksum, Datagram, "bad_checksum", "a UDP checksum that does not match";
-    SessionTableFull, Datagram, "session_table_full", "no room for another transport session, and none idle to evict";
+    SessionTableFull, Datagram, "session_table_full", "no room for another transport session, and none that may give way";
+    SourceSessionsFull, Datagram, "source_sessions_full", "no room for another transport session of this exporter's address";
     DatagramNoSlave, Datagram, "datagram_no_slave", "no healthy slave to hand the datagram to";
     SourceNotAllowed, Datagram, "source_not_allowed", "the listening port's gate does not let its sender in";
     FormatNotAllowed, Datagram, "format_not_allowed", "the listening port's gate does not take its format";
@@ -98,9 +99,10 @@ define_discards! {
     DatagramSend, Datagram, "datagram_send", "the system refused to send the datagram";
     SetLength, Set, "set_length", "a set whose length field leaves the message or is under 4";
     SetReserved, Set, "set_reserved", "a set id that its protocol reserves";
-    UnknownTemplate, Set, "unknown_template", "a data set that came before its template";
+    UnknownTemplate, Set, "unknown_template", "a data set whose template did not come in time";
     TemplateMalformed, Set, "template_malformed", "a template record that is cut short or describes nothing";
     TemplateTableFull, Set, "template_table_full", "no room for another template of this session";
+    SourceTemplatesFull, Set, "source_templates_full", "no room for another template of this exporter's address";
     RecordMalformed, Set, "record_malformed", "a data set whose variable-length record leaves the set";
     RecordNoSlave, Record, "record_no_slave", "no healthy slave to deal the record to";
     RecordTooLong, Record, "record_too_long", "a record that no message can carry";

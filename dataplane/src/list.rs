@@ -51,12 +51,6 @@ impl List {
         self.first
     }
 
-    /// The place that came last, or [`NONE`].
-    #[inline]
-    pub(crate) fn last(&self) -> u32 {
-        self.last
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
@@ -124,7 +118,7 @@ mod tests {
         list.remove(&mut links, 0);
         list.renew(&mut links, 1);
         assert_eq!(list.iter(&links).collect::<Vec<_>>(), [3, 4, 1]);
-        assert_eq!((list.first(), list.last(), list.len()), (3, 1, 3));
+        assert_eq!((list.first(), list.len()), (3, 3));
         for place in [4, 3, 1] {
             list.remove(&mut links, place);
         }

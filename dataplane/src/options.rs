@@ -168,12 +168,12 @@ impl Options {
             self.remove(memory.by_age.first());
         }
         let base = if self.memory.is_none() { BASE } else { 0 };
-        let mut paid = self.purse.take(base + bytes);
+        let mut paid = self.purse.take(base + bytes).is_ok();
         if !paid && let Some(memory) = &self.memory {
             // What others hold is not ours to take; what this session said longest ago is.
             self.remove(memory.by_age.first());
             let base = if self.memory.is_none() { BASE } else { 0 };
-            paid = self.purse.take(base + bytes);
+            paid = self.purse.take(base + bytes).is_ok();
         }
         if paid {
             let memory = self.memory.get_or_insert_default();

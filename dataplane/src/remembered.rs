@@ -36,6 +36,9 @@ pub enum RecallError {
     /// Undamaged, and yet no session's.
     #[error("a remembered session holds what no session can")]
     Contents,
+    /// Sound, but the session table is full.
+    #[error("there is no room for a remembered session")]
+    NoRoom,
 }
 
 /// The format that this file writes.

@@ -3,24 +3,26 @@
 //! A [`Template`] keeps its record verbatim, so that a proxy can emit it again, and a [`FieldPlan`]
 //! that says which bytes belong to which column, so that a slave decodes without looking at field
 //! specifiers. Both are bounded: a template has at most [`MAX_FIELDS`] fields, a [`TemplateStore`]
-//! at most as many templates as it was made for, and all stores of a worker share a budget of
-//! memory.
+//! at most as many templates as it was made for, and what they take is paid from a
+//! [`Purse`](crate::budget::Purse).
 //!
 //! Deliberately absent: the lifetime of RFC 7011, Section 8.4. A template lives as long as its
 //! session, until it is redefined or withdrawn, since exporters that refresh too seldom are common
 //! and a data set without its template is lost.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use weir_store::Column;
 
 use crate::Discard;
+use crate::budget::heap;
 use crate::element::{self, Clock, Meaning};
 use crate::wire::set::{FieldSpecifier, TemplateRecord};
 use crate::wire::{Protocol, ipfix, netflow5};
+
+mod store;
+
+pub use store::{Change, TemplateStore};
 
 /// The most fields that a template may have; a record of so many is far over any real one.
 pub const MAX_FIELDS: usize = 1_024;
@@ -408,17 +410,19 @@ impl Template {
         }
     }
 
-    /// Bytes of memory that this takes, nearly.
+    /// Bytes of memory that this takes, in a box of its own.
     fn memory(&self) -> usize {
         let plan = &self.plan;
-        let layout =
-            self.layout.as_ref().map_or(0, |l| size_of_val(&*l.runs) + 2 * plan.places.len());
-        let columns =
-            plan.columns.iter().map(|c| size_of::<ColumnPlan>() + size_of_val(&*c.sources));
-        size_of::<Template>()
-            + self.record.len()
-            + size_of_val(&*plan.places)
-            + columns.sum::<usize>()
+        let layout = self.layout.as_ref().map_or(0, |layout| {
+            heap(size_of_val(&*layout.runs)) + heap(size_of_val(&*layout.run_of_place))
+        });
+        let sources = plan.columns.iter().map(|column| heap(size_of_val(&*column.sources)));
+        heap(size_of::<Template>())
+            + heap(self.record.len())
+            + heap(size_of_val(&*plan.places))
+            + heap(size_of_val(&*plan.columns))
+            + heap(size_of_val(&*plan.icmp))
+            + sources.sum::<usize>()
             + layout
     }
 }
@@ -454,153 +458,6 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// What a template did to its store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It was not known before.
-    New,
-    /// It was known, byte for byte.
-    Same,
-    /// Its id meant something else before.
-    Changed,
-}
-
-/// The memory that the templates of many sessions share, in bytes.
-///
-/// A bound for each session alone would be no bound: exporters are untrusted, and sessions many.
-#[derive(Debug)]
-pub struct TemplateBudget {
-    left: AtomicUsize,
-}
-
-impl TemplateBudget {
-    /// A budget of so many bytes.
-    pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(TemplateBudget { left: AtomicUsize::new(bytes) })
-    }
-
-    /// Takes `bytes` if there are so many. Only the worker that owns the sessions calls this.
-    fn take(&self, bytes: usize) -> bool {
-        let left = self.left.load(Ordering::Relaxed).checked_sub(bytes);
-        left.map(|left| self.left.store(left, Ordering::Relaxed)).is_some()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.left.store(self.left.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
-    }
-}
-
-/// The live templates of one session, by id; options templates among them, since they share the
-/// ids (RFC 7011, Section 3.4.1).
-#[derive(Debug)]
-pub struct TemplateStore {
-    limit: usize,
-    budget: Arc<TemplateBudget>,
-    by_id: BTreeMap<u16, Box<Template>>,
-}
-
-impl TemplateStore {
-    /// An empty store for at most `limit` templates, within a budget of memory.
-    pub fn new(limit: usize, budget: Arc<TemplateBudget>) -> Self {
-        TemplateStore { limit, budget, by_id: BTreeMap::new() }
-    }
-
-    /// Keeps a template, in place of one with the same id.
-    ///
-    /// # Errors
-    /// [`Discard::TemplateTableFull`] when there is no room. One with the same id is gone all the
-    /// same: it no longer says what the data is.
-    pub fn insert(&mut self, template: Template) -> Result<Change, Discard> {
-        let id = template.id;
-        if self.by_id.get(&id).is_some_and(|known| **known == template) {
-            return Ok(Change::Same);
-        }
-        let change = if self.withdraw(id) { Change::Changed } else { Change::New };
-        if self.by_id.len() >= self.limit || !self.budget.take(template.memory()) {
-            return Err(Discard::TemplateTableFull);
-        }
-        self.by_id.insert(id, Box::new(template));
-        Ok(change)
-    }
-
-    /// Keeps what a template record says; one that is known byte for byte, as most are, is not
-    /// compiled again. A known one is gone even when the new one is refused.
-    ///
-    /// # Errors
-    /// Those of [`Template::compile`] and [`TemplateStore::insert`].
-    pub fn learn(
-        &mut self,
-        protocol: Protocol,
-        record: &TemplateRecord<'_>,
-    ) -> Result<Change, Discard> {
-        match self.by_id.get(&record.id) {
-            Some(known) if known.options == record.options && *known.record == *record.bytes => {
-                return Ok(Change::Same);
-            }
-            None if self.by_id.len() >= self.limit => return Err(Discard::TemplateTableFull),
-            _ => {}
-        }
-        match Template::compile(protocol, record) {
-            Ok(template) => self.insert(template),
-            Err(reason) => {
-                self.withdraw(record.id);
-                Err(reason)
-            }
-        }
-    }
-
-    /// The template with this id.
-    #[inline]
-    pub fn get(&self, id: u16) -> Option<&Template> {
-        self.by_id.get(&id).map(|template| &**template)
-    }
-
-    /// Forgets a template; whether there was one.
-    pub fn withdraw(&mut self, id: u16) -> bool {
-        let gone = self.by_id.remove(&id);
-        if let Some(template) = &gone {
-            self.budget.give_back(template.memory());
-        }
-        gone.is_some()
-    }
-
-    /// Forgets all templates, or all options templates.
-    pub fn withdraw_all(&mut self, options: bool) -> bool {
-        let before = self.by_id.len();
-        let budget = &self.budget;
-        self.by_id.retain(|_, template| {
-            let stays = template.options != options;
-            if !stays {
-                budget.give_back(template.memory());
-            }
-            stays
-        });
-        self.by_id.len() != before
-    }
-
-    /// All templates in the order of their ids.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Template> {
-        self.by_id.values().map(|template| &**template)
-    }
-
-    /// Templates in the store.
-    pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-}
-
-impl Drop for TemplateStore {
-    fn drop(&mut self) {
-        self.withdraw_all(false);
-        self.withdraw_all(true);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -609,7 +466,7 @@ mod tests {
     const VARIABLE: u16 = ipfix::VARIABLE_LENGTH;
 
     /// A template set's body: id 256 and these elements and lengths.
-    fn body(fields: &[(u16, u16)]) -> Vec<u8> {
+    pub(super) fn body(fields: &[(u16, u16)]) -> Vec<u8> {
         let mut body = vec![1, 0];
         body.extend((fields.len() as u16).to_be_bytes());
         for (element, length) in fields {
@@ -619,7 +476,7 @@ mod tests {
         body
     }
 
-    fn with_record<T>(body: &[u8], use_it: impl FnOnce(&TemplateRecord<'_>) -> T) -> T {
+    pub(super) fn with_record<T>(body: &[u8], use_it: impl FnOnce(&TemplateRecord<'_>) -> T) -> T {
         let set = Set { id: ipfix::SET_TEMPLATES, body };
         let record = TemplateRecords::new(Protocol::Ipfix, &set).next().unwrap().unwrap();
         use_it(&record)
@@ -629,20 +486,12 @@ mod tests {
         with_record(&body(fields), |record| Template::compile(protocol, record))
     }
 
-    fn ipfix(fields: &[(u16, u16)]) -> Template {
+    pub(super) fn ipfix(fields: &[(u16, u16)]) -> Template {
         compile(Protocol::Ipfix, fields).unwrap()
     }
 
     fn records(template: &Template, body: &[u8]) -> Vec<Result<Vec<u8>, Discard>> {
         template.records(body).map(|record| record.map(<[u8]>::to_vec)).collect()
-    }
-
-    fn store(limit: usize, bytes: usize) -> TemplateStore {
-        TemplateStore::new(limit, TemplateBudget::new(bytes))
-    }
-
-    fn learn(store: &mut TemplateStore, fields: &[(u16, u16)]) -> Result<Change, Discard> {
-        with_record(&body(fields), |record| store.learn(Protocol::Ipfix, record))
     }
 
     #[test]
@@ -736,58 +585,6 @@ mod tests {
         let template = Template::compile(Protocol::Ipfix, &record).unwrap();
         assert!(template.options && template.bound_to_header);
         assert_eq!(*template.record, body);
-    }
-
-    #[test]
-    fn a_template_sent_again_is_the_same() {
-        let mut store = store(8, 1 << 20);
-        assert_eq!(learn(&mut store, &[(1, 4)]), Ok(Change::New));
-        assert_eq!(learn(&mut store, &[(1, 4)]), Ok(Change::Same));
-        assert_eq!(learn(&mut store, &[(1, 8)]), Ok(Change::Changed));
-        assert_eq!(store.get(256).unwrap().fixed_length, Some(8));
-        assert_eq!(store.len(), 1);
-    }
-
-    #[test]
-    fn a_refused_redefinition_takes_the_old_one_with_it() {
-        let mut store = store(8, 1 << 20);
-        learn(&mut store, &[(1, 4)]).unwrap();
-        assert_eq!(learn(&mut store, &[(1, 0)]), Err(Discard::TemplateMalformed));
-        assert!(store.get(256).is_none());
-    }
-
-    #[test]
-    fn a_full_store_still_redefines() {
-        let mut store = store(1, 1 << 20);
-        learn(&mut store, &[(1, 4)]).unwrap();
-        let mut other = body(&[(1, 4)]);
-        other[1] = 1;
-        let refused = with_record(&other, |record| store.learn(Protocol::Ipfix, record));
-        assert_eq!(refused, Err(Discard::TemplateTableFull));
-        assert_eq!(learn(&mut store, &[(2, 4)]), Ok(Change::Changed));
-    }
-
-    #[test]
-    fn stores_share_a_budget_and_give_it_back() {
-        let budget = TemplateBudget::new(ipfix(&[(1, 4)]).memory());
-        let mut first = TemplateStore::new(8, Arc::clone(&budget));
-        let mut second = TemplateStore::new(8, Arc::clone(&budget));
-        assert_eq!(learn(&mut first, &[(1, 4)]), Ok(Change::New));
-        assert_eq!(learn(&mut second, &[(1, 4)]), Err(Discard::TemplateTableFull));
-        assert!(first.withdraw(256));
-        assert_eq!(learn(&mut second, &[(1, 4)]), Ok(Change::New));
-        drop(second);
-        assert_eq!(learn(&mut first, &[(1, 4)]), Ok(Change::New));
-    }
-
-    #[test]
-    fn withdrawing_all_spares_the_other_kind() {
-        let mut store = store(8, 1 << 20);
-        learn(&mut store, &[(1, 4)]).unwrap();
-        store.withdraw_all(true);
-        assert_eq!(store.len(), 1);
-        store.withdraw_all(false);
-        assert!(store.is_empty());
     }
 
     #[test]

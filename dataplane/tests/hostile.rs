@@ -24,7 +24,10 @@ impl Lab {
             sessions: 4,
             templates_per_session: 8,
             template_bytes: 1 << 20,
+            established_datagrams: 2,
+            established_ms: 0,
             idle_ms: 10,
+            ..SessionLimits::default()
         };
         let config = CollectorConfig { sessions, batch_rows: 64 };
         Lab { collector: Collector::new(config, Arc::clone(&counters)), counters }
@@ -207,6 +210,7 @@ fn a_new_template_in_every_datagram_stays_within_its_bounds() {
 fn a_sweep_of_sources_takes_no_session_from_one_in_use() {
     let mut lab = Lab::new();
     let template = set(0, &[1, 0, 0, 1, 0, 4, 0, 1]);
+    lab.send(1, &message(9, &template), 0);
     lab.send(1, &message(9, &template), 0);
     for now in 0..1_000 {
         for port in 2..22 {
