@@ -11,6 +11,7 @@ use weir_benches::{exporter, traffic};
 use weir_dataplane::Timestamp;
 use weir_dataplane::collect::{Collector, CollectorConfig};
 use weir_dataplane::counter::Counters;
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::Datagram;
 use weir_dataplane::session::SessionLimits;
 
@@ -18,7 +19,11 @@ const RECORDS: u16 = 25;
 const BURST: u32 = 64;
 
 fn decode(c: &mut Criterion) {
-    let config = CollectorConfig { sessions: SessionLimits::default(), batch_rows: 65_536 };
+    let config = CollectorConfig {
+        sessions: SessionLimits::default(),
+        hold: HoldLimits::default(),
+        batch_rows: 65_536,
+    };
     let mut collector = Collector::new(config, Arc::new(Counters::default()));
     let destination = SocketAddr::from(([10, 255, 0, 1], 32_055));
     let now = Timestamp(1_700_000_000_000);

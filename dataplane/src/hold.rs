@@ -214,6 +214,15 @@ impl Hold {
         forgotten
     }
 
+    /// Gives up all sets; how many.
+    pub fn clear(&mut self) -> u64 {
+        let held = self.by_age.len();
+        while self.by_age.len() > 0 {
+            self.remove(self.by_age.first());
+        }
+        held as u64
+    }
+
     /// Sets that are held.
     pub fn len(&self) -> usize {
         self.by_age.len()

@@ -280,6 +280,7 @@ fn run_slave<R: Receive>(
             },
         )?;
         counters.datagrams_dropped.set(rx.dropped());
+        collector.expire(now);
         out.if_due(&mut collector, counters, now);
         match mail.try_recv() {
             Ok(SlaveMail::Report(to)) => {
@@ -291,6 +292,7 @@ fn run_slave<R: Receive>(
             Err(TryRecvError::Empty) => {}
         }
     }
+    collector.finish();
     out.hand_over(&mut collector, counters);
     Ok(())
 }

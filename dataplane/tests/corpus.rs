@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use weir_dataplane::collect::{Collector, CollectorConfig};
 use weir_dataplane::counter::Unit;
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::Datagram;
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::wire::{ethernet, ipv4, ipv6, udp};
@@ -105,7 +106,11 @@ fn every_file_decodes_and_its_counters_add_up() {
         let fields: Vec<_> = line.split('\t').collect();
         let [name, _, _, "v5" | "v9" | "ipfix", ..] = fields[..] else { continue };
         let counters = Arc::new(Counters::default());
-        let config = CollectorConfig { sessions: SessionLimits::default(), batch_rows: 1 << 16 };
+        let config = CollectorConfig {
+            sessions: SessionLimits::default(),
+            hold: HoldLimits::default(),
+            batch_rows: 1 << 16,
+        };
         let mut collector = Collector::new(config, Arc::clone(&counters));
         let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, 2055));
         let Some(sent) = read(&folder.join(name)) else {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use weir_dataplane::collect::{Collector, CollectorConfig};
 use weir_dataplane::counter::Unit;
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::Datagram;
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::{Counters, Discard, Timestamp};
@@ -29,7 +30,7 @@ impl Lab {
             idle_ms: 10,
             ..SessionLimits::default()
         };
-        let config = CollectorConfig { sessions, batch_rows: 64 };
+        let config = CollectorConfig { sessions, hold: HoldLimits::default(), batch_rows: 64 };
         Lab { collector: Collector::new(config, Arc::clone(&counters)), counters }
     }
 

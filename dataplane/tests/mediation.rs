@@ -10,6 +10,7 @@ use weir_dataplane::collect::{Collector, CollectorConfig};
 use weir_dataplane::configuration::{Configuration, SlaveConfig};
 use weir_dataplane::counter::{Counters, Unit};
 use weir_dataplane::encode::Path;
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::Datagram;
 use weir_dataplane::io::Transmit;
 use weir_dataplane::io::memory::{MemoryTransmit, Watch};
@@ -47,7 +48,11 @@ struct SlaveEnd {
 impl SlaveEnd {
     fn new() -> Self {
         let counters = Arc::new(Counters::default());
-        let config = CollectorConfig { sessions: SessionLimits::default(), batch_rows: 65_536 };
+        let config = CollectorConfig {
+            sessions: SessionLimits::default(),
+            hold: HoldLimits::default(),
+            batch_rows: 65_536,
+        };
         let collector = Collector::new(config, Arc::clone(&counters));
         SlaveEnd { collector, counters, rows: Batch::default() }
     }

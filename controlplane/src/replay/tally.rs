@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_dataplane::collect::{Collector, CollectorConfig};
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::Datagram;
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::{Counters, Discard, Timestamp};
@@ -23,7 +24,11 @@ pub(super) struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         let counters = Arc::new(Counters::default());
-        let config = CollectorConfig { sessions: SessionLimits::default(), batch_rows: 4_096 };
+        let config = CollectorConfig {
+            sessions: SessionLimits::default(),
+            hold: HoldLimits::default(),
+            batch_rows: 4_096,
+        };
         let collector = Collector::new(config, Arc::clone(&counters));
         Tally { collector, counters, totals: Totals::default(), exporters: BTreeMap::new() }
     }

@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::Semaphore;
 use weir_dataplane::Counters;
 use weir_dataplane::collect::CollectorConfig;
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::udp::UdpReceive;
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::worker::{SlaveMail, SlaveWorker, SlaveWorkerConfig, WorkerHandle};
@@ -90,7 +91,11 @@ pub async fn run(settings: SlaveSettings) -> Result<(), Error> {
     let (storing, ring) = Storing::start(settings.store)?;
     let counters = Arc::new(Counters::default());
     let config = SlaveWorkerConfig {
-        collector: CollectorConfig { sessions: SessionLimits::default(), batch_rows: BATCH_ROWS },
+        collector: CollectorConfig {
+            sessions: SessionLimits::default(),
+            hold: HoldLimits::default(),
+            batch_rows: BATCH_ROWS,
+        },
         hand_over_ms: HAND_OVER_MS,
         core: settings.core,
     };

@@ -5,7 +5,7 @@
 
 use weir_store::{Address, Batch, Column, for_each_column};
 
-use super::Header;
+use super::header::Header;
 use super::moment::{Uptime, ntp_ms};
 use crate::element::{Clock, Meaning};
 use crate::template::{FieldPlan, Icmp, Moment, Place, TimePlan};

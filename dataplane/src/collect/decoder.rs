@@ -1,0 +1,108 @@
+//! Data sets become rows.
+
+use weir_store::Batch;
+
+use super::Upstream;
+use super::columns::{Records, append};
+use super::header::Header;
+use super::moment::Uptime;
+use crate::session::Session;
+use crate::template::{FieldPlan, Place, Template};
+use crate::wire::netflow5;
+use crate::wire::set::Set;
+use crate::{Counters, Discard};
+
+/// What one message is decoded with.
+pub(super) struct Decoder<'a> {
+    pub(super) session: &'a mut Session<Upstream>,
+    pub(super) header: Header,
+    pub(super) batch: &'a mut Batch,
+    pub(super) counters: &'a Counters,
+    pub(super) places: &'a mut Vec<Place>,
+}
+
+impl Decoder<'_> {
+    /// Returns the flows of the packet.
+    pub(super) fn netflow5(&mut self, packet: &netflow5::Packet<'_>, plan: &FieldPlan) -> u32 {
+        let records = Records { bytes: packet.body(), stride: netflow5::RECORD_LENGTH };
+        append(self.batch, records, plan, &plan.places, &self.header);
+        self.complete(records.len());
+        u32::from(packet.count())
+    }
+
+    /// Decodes a data set and returns how many records it held.
+    ///
+    /// # Errors
+    /// [`Discard::UnknownTemplate`], and nothing was decoded; [`Discard::RecordMalformed`], and the
+    /// records before the malformed one were.
+    pub(super) fn data(&mut self, set: &Set<'_>) -> Result<usize, Discard> {
+        let template = self.session.templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
+        if template.options {
+            return self.options(set);
+        }
+        let plan = template.plan();
+        if let Some(stride) = template.fixed_length {
+            let records = Records::new(set.body, stride);
+            append(self.batch, records, plan, &plan.places, &self.header);
+            self.complete(records.len());
+            return Ok(records.len());
+        }
+        let mut count = 0;
+        let mut end = Ok(());
+        for record in template.records(set.body) {
+            match record {
+                Ok(bytes) => {
+                    let places = template.places(bytes, self.places);
+                    let record = Records { bytes, stride: bytes.len() };
+                    append(self.batch, record, plan, places, &self.header);
+                    count += 1;
+                }
+                Err(reason) => end = Err(reason),
+            }
+        }
+        self.complete(count);
+        end.map(|()| count)
+    }
+
+    /// Counts options data, and notes when the exporter started.
+    fn options(&mut self, set: &Set<'_>) -> Result<usize, Discard> {
+        let template = self.session.templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
+        let mut count = 0;
+        let mut end = Ok(());
+        let mut learned = self.header.uptime;
+        for record in template.records(set.body) {
+            match record {
+                Ok(record) => {
+                    count += 1;
+                    if let Some(boot_ms) = boot_ms(template, record, self.places) {
+                        self.session.extra.boot_ms = Some(boot_ms);
+                        learned = Uptime::Boot(boot_ms);
+                    }
+                }
+                Err(reason) => end = Err(reason),
+            }
+        }
+        self.header.uptime = learned;
+        self.counters.options_decoded.add(count as u64);
+        end.map(|()| count)
+    }
+
+    /// Completes `count` rows whose own columns were appended.
+    fn complete(&mut self, count: usize) {
+        let rows = self.batch.rows() + count;
+        self.batch.received_ms.resize(rows, self.header.received_ms);
+        self.batch.exporter.resize(rows, self.header.exporter);
+        self.batch.observation_domain.resize(rows, self.header.domain);
+        self.batch.fill(rows);
+        self.counters.records_decoded.add(count as u64);
+        self.session.records += count as u64;
+    }
+}
+
+/// The exporter's start, when this options record says it.
+fn boot_ms(template: &Template, record: &[u8], places: &mut Vec<Place>) -> Option<u64> {
+    let boot = template.plan().times.boot?;
+    let place = template.places(record, places)[usize::from(boot)];
+    let boot_ms = Records { bytes: record, stride: record.len() }.number(place);
+    (boot_ms != 0).then_some(boot_ms)
+}
