@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use weir_dataplane::Counters;
-use weir_dataplane::io::open::{Backend, OpenConfig, Wish, open as open_backend};
+use weir_dataplane::io::open::{Backend, OpenConfig, Opened, Queues, Wish, open as open_backend};
 use weir_dataplane::mediate::SlaveCounters;
 use weir_dataplane::worker::{ProxyMail, ProxyWorker, ProxyWorkerConfig, WorkerHandle};
 
@@ -53,7 +53,7 @@ pub struct WorkerParts {
 ///
 /// # Errors
 /// [`Error::Backend`].
-pub fn open(choice: &BackendChoice, listen: &[SocketAddr]) -> Result<Backend, Error> {
+pub fn open(choice: &BackendChoice, listen: &[SocketAddr]) -> Result<Opened, Error> {
     let wish = match choice.io {
         Io::Auto => Wish::Auto,
         Io::Afxdp => Wish::Afxdp,
@@ -62,16 +62,20 @@ pub fn open(choice: &BackendChoice, listen: &[SocketAddr]) -> Result<Backend, Er
     let config = OpenConfig {
         wish,
         device: choice.device.clone(),
-        queue: 0,
+        queues: Queues::List(vec![0]),
+        egress: Vec::new(),
         listen: listen.to_vec(),
         buffer_bytes: SOCKET_BUFFER_BYTES,
         frames: FRAMES,
         exporters: BOUND_SOCKETS,
+        busy_poll: None,
+        sources: 131_072,
+        forward: false,
     };
-    let (backend, sentence) = open_backend(&config)
+    let opened = open_backend(&config)
         .map_err(|error| Error::Backend { backend: "proxy's", reason: error.to_string() })?;
-    tracing::info!("packets: {sentence}");
-    Ok(backend)
+    tracing::info!("packets: {}", opened.sentence);
+    Ok(opened)
 }
 
 /// Starts the worker on the backend.

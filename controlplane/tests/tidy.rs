@@ -17,10 +17,11 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 6] = [
 ];
 
 /// Files that may say `unsafe`, by their beginning; each says why at its head.
-const UNSAFE: [&str; 7] = [
+const UNSAFE: [&str; 8] = [
     "ebpf/src/run.rs",
     "dataplane/src/io/socket.rs",
     "dataplane/src/io/device.rs",
+    "dataplane/src/io/afxdp/memory.rs",
     "dataplane/src/io/afxdp/rings.rs",
     "store/src/map.rs",
     "tuning/src/ethtool.rs",

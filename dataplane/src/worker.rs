@@ -186,6 +186,7 @@ impl<R: Receive, T: Transmit> Running<R, T> {
             }
         }
         self.mediator.flush_all(&mut self.tx);
+        self.tx.finish();
         self.mediator.settle(&mut self.tx);
         Ok(())
     }

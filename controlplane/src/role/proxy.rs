@@ -68,10 +68,11 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     let running = Running::new(unit);
     let ports = running.bind().await?;
     advise(settings.backend.device.as_deref());
-    let opened = backend::open(&settings.backend, &listening(unit, group))?;
-    let name = opened.name();
+    let mut opened = backend::open(&settings.backend, &listening(unit, group))?;
+    let lane = opened.lanes.swap_remove(0);
+    let name = lane.name();
     // Only AF_XDP writes frames itself, and needs to know whom to.
-    let device = match &opened {
+    let device = match &lane {
         Backend::Afxdp(..) => settings.backend.device.clone(),
         Backend::Raw(..) | Backend::Bound(..) => None,
     };
@@ -91,7 +92,7 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
         counters: Arc::clone(&counters),
         slaves: Arc::clone(&page),
     };
-    let worker = backend::spawn(opened, parts)?;
+    let worker = backend::spawn(lane, parts)?;
     tracing::info!(
         unit = %unit.name, address = %unit.address, listen = ?group.listen, backend = name,
         distribution = %group.distribution, slaves = ?group.slaves,

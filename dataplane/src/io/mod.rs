@@ -98,6 +98,10 @@ pub trait Transmit {
     /// Pushes out what was queued since the last flush; called once a burst. Every packet of these
     /// that could not be sent is reported once with its tag; all others count as sent.
     fn flush(&mut self, failed: &mut dyn FnMut(Tag, std::io::Error));
+
+    /// Tells that the next flush is the last: it waits, within bounds, for what is still on its way,
+    /// and reports what has not left by then.
+    fn finish(&mut self) {}
 }
 
 /// The next hop of packets to an address, on the link layer.

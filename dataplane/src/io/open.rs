@@ -11,6 +11,9 @@ use super::afxdp::{self, AfxdpConfig, AfxdpReceive, AfxdpTransmit};
 use super::bound::BoundTransmit;
 use super::raw::RawTransmit;
 use super::udp::UdpReceive;
+use crate::forward::ForwardHandles;
+
+pub use super::afxdp::{BusyPoll, Kernel, Queues};
 
 /// Which backend is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,16 +34,37 @@ pub struct OpenConfig {
     pub wish: Wish,
     /// The device that exporters' packets come in by; without one there is no AF_XDP.
     pub device: Option<String>,
-    /// The device's receive queue.
-    pub queue: u32,
+    /// The device's receive queues that get a lane with AF_XDP.
+    pub queues: Queues,
+    /// Further devices to send by with AF_XDP; by all others the kernel sends.
+    pub egress: Vec<String>,
     /// Listening addresses and ports.
     pub listen: Vec<SocketAddr>,
     /// Kernel buffer of each receiving socket, in bytes.
     pub buffer_bytes: usize,
-    /// Outgoing frames.
+    /// Outgoing frames of a lane.
     pub frames: usize,
     /// Exporters whose own sockets are kept open where that is the way.
     pub exporters: usize,
+    /// Whether and how AF_XDP polls busily.
+    pub busy_poll: Option<BusyPoll>,
+    /// Sources that the kernel's forwarding knows, at most.
+    pub sources: u32,
+    /// Whether the kernel is to forward (flow source): then one lane takes what it cannot.
+    pub forward: bool,
+}
+
+/// What was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// What each worker gets: with AF_XDP one for each queue, else one.
+    pub lanes: Vec<Backend>,
+    /// The XDP program, with AF_XDP. It stays with the control plane.
+    pub kernel: Option<Kernel>,
+    /// What the first worker steers the kernel's forwarding with, where the kernel forwards.
+    pub forward: Option<ForwardHandles>,
+    /// What it became, and why nothing better, for the console.
+    pub sentence: String,
 }
 
 /// Both halves of an opened backend.
@@ -66,12 +90,11 @@ impl Backend {
     }
 }
 
-/// Opens what is wanted; returns it with a sentence for the console that says what it became, and
-/// why nothing better.
+/// Opens what is wanted; [`Opened::sentence`] says what it became, and why nothing better.
 ///
 /// # Errors
 /// When `wish` is AF_XDP and it cannot be had; when a listening address cannot be bound.
-pub fn open(config: &OpenConfig) -> io::Result<(Backend, String)> {
+pub fn open(config: &OpenConfig) -> io::Result<Opened> {
     let why_not = match (config.wish, config.device.as_deref()) {
         (Wish::Sockets, _) => "as asked".to_owned(),
         (Wish::Afxdp, None) => {
@@ -80,24 +103,29 @@ pub fn open(config: &OpenConfig) -> io::Result<(Backend, String)> {
         }
         (Wish::Auto, None) => "no device was named for AF_XDP".to_owned(),
         (wish, Some(device)) => match afxdp::open(&afxdp_config(config, device)) {
-            Ok((receive, transmit, mode)) => {
-                let sentence = format!("AF_XDP on {device} queue {} ({mode})", config.queue);
-                return Ok((Backend::Afxdp(receive, transmit), sentence));
+            Ok(afxdp::Opened { lanes, kernel, forward, sentence }) => {
+                let lanes = lanes.into_iter().map(|(rx, tx)| Backend::Afxdp(rx, tx)).collect();
+                return Ok(Opened { lanes, kernel: Some(kernel), forward, sentence });
             }
             Err(error) if wish == Wish::Afxdp => return Err(io::Error::other(error)),
             Err(error) => format!("no AF_XDP: {error}"),
         },
     };
-    open_sockets(config, &why_not)
+    let (backend, sentence) = open_sockets(config, &why_not)?;
+    Ok(Opened { lanes: vec![backend], kernel: None, forward: None, sentence })
 }
 
 fn afxdp_config(config: &OpenConfig, device: &str) -> AfxdpConfig {
     AfxdpConfig {
         device: device.to_owned(),
-        queue: config.queue,
+        queues: config.queues.clone(),
+        egress: config.egress.clone(),
         listen: config.listen.clone(),
         frames: u32::try_from(config.frames).unwrap_or(u32::MAX),
         buffer_bytes: config.buffer_bytes,
+        busy_poll: config.busy_poll,
+        sources: config.sources,
+        forward: config.forward,
     }
 }
 
@@ -128,18 +156,23 @@ mod tests {
         OpenConfig {
             wish,
             device: device.map(str::to_owned),
-            queue: 0,
+            queues: Queues::Auto,
+            egress: Vec::new(),
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             buffer_bytes: 1 << 16,
             frames: 4,
             exporters: 4,
+            busy_poll: None,
+            sources: 16,
+            forward: false,
         }
     }
 
     #[test]
     fn a_device_that_is_not_there_means_sockets_and_the_sentence_says_so() {
-        let (backend, sentence) = open(&config(Wish::Auto, Some("weir-none"))).unwrap();
-        assert!(backend.name().starts_with("udp"));
+        let Opened { lanes, kernel, sentence, .. } =
+            open(&config(Wish::Auto, Some("weir-none"))).unwrap();
+        assert!(lanes.len() == 1 && lanes[0].name().starts_with("udp") && kernel.is_none());
         assert!(sentence.contains("weir-none: there is no such device"), "{sentence}");
     }
 
@@ -152,7 +185,7 @@ mod tests {
 
     #[test]
     fn sockets_are_opened_as_asked() {
-        let (_, sentence) = open(&config(Wish::Sockets, Some("weir-none"))).unwrap();
+        let sentence = open(&config(Wish::Sockets, Some("weir-none"))).unwrap().sentence;
         assert!(sentence.contains("as asked"), "{sentence}");
     }
 }

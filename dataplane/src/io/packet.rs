@@ -24,10 +24,7 @@ pub(super) fn short_identification(identification: u32) -> u16 {
 
 /// The error of a packet whose two addresses are of different IP versions.
 pub(super) fn families_differ() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "an exporter's address and its slave's are of different IP versions",
-    )
+    io::Error::from_raw_os_error(libc::EAFNOSUPPORT)
 }
 
 /// Writes UDP and IP headers in front of the payload, which is `bytes[payload..]`; returns where the

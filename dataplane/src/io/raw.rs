@@ -114,10 +114,10 @@ impl RawTransmit {
         self.push_back(Queued { frame, start, length, to, tag, datagram: self.datagrams });
     }
 
-    /// Queues `payload` as fragments of at most `mtu` bytes.
+    /// Queues the first `length` bytes of payload in the scratch as fragments of at most `mtu` bytes.
     fn enqueue_fragments(
         &mut self,
-        payload: &[u8],
+        length: usize,
         source: SocketAddr,
         to: SocketAddr,
         mtu: u16,
@@ -125,8 +125,7 @@ impl RawTransmit {
     ) {
         let identification = self.next_identification();
         let mut scratch = std::mem::take(&mut self.scratch);
-        let datagram = &mut scratch[..udp::HEADER_LENGTH + payload.len()];
-        datagram[udp::HEADER_LENGTH..].copy_from_slice(payload);
+        let datagram = &mut scratch[..udp::HEADER_LENGTH + length];
         udp::emit(datagram, source, to);
         match (source.ip(), to.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -272,10 +271,11 @@ impl Transmit for RawTransmit {
             return;
         }
         // The path is narrower than its configuration says.
-        let payload = self.pool.bytes(&frame)[HEADROOM..HEADROOM + length].to_vec();
+        let payload = &self.pool.bytes(&frame)[HEADROOM..HEADROOM + length];
+        self.scratch[udp::HEADER_LENGTH..][..length].copy_from_slice(payload);
         self.pool.give_back(frame);
         let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-        self.enqueue_fragments(&payload, source, to, mtu, tag);
+        self.enqueue_fragments(length, source, to, mtu, tag);
     }
 
     fn send_copy(
@@ -295,7 +295,8 @@ impl Transmit for RawTransmit {
         let mtu = usize::from(mtu).min(self.path_mtu(to)).min(FRAME_LENGTH);
         if payload.len() + packet::overhead(to) > mtu {
             let mtu = u16::try_from(mtu).expect("at most a frame's length");
-            self.enqueue_fragments(payload, source, to, mtu, tag);
+            self.scratch[udp::HEADER_LENGTH..][..payload.len()].copy_from_slice(payload);
+            self.enqueue_fragments(payload.len(), source, to, mtu, tag);
             return;
         }
         let mut frame = self.own_frame();

@@ -416,6 +416,16 @@ impl PollSet {
         quiet(io::Error::last_os_error()).map(|()| false)
     }
 
+    /// Takes the errors that were seen at the first `count` sockets when last waited for: a socket
+    /// keeps its error, and counts as ready, until somebody asks.
+    pub(super) fn clear_errors(&self, count: usize) {
+        for descriptor in self.0[..count].iter().filter(|d| d.revents & libc::POLLERR != 0) {
+            // SAFETY: whoever added the descriptor keeps it open for as long as the set is used.
+            let socket = unsafe { BorrowedFd::borrow_raw(descriptor.fd) };
+            let _taken = get_option::<1>(socket, libc::SOL_SOCKET, libc::SO_ERROR);
+        }
+    }
+
     /// Whether any descriptor but the first `skipped` ones was ready when last waited for.
     pub(super) fn any_ready_from(&self, skipped: usize) -> bool {
         self.0[skipped..].iter().any(|descriptor| descriptor.revents != 0)
