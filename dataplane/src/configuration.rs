@@ -21,6 +21,15 @@ pub struct SlaveConfig {
     pub weight: u16,
 }
 
+impl SlaveConfig {
+    /// Whether this is the same slave in other words: with another weight or MTU. One under another
+    /// address has heard nothing yet.
+    pub fn is_same(&self, other: &SlaveConfig) -> bool {
+        let who = |slave: &SlaveConfig| (slave.identity, slave.path.v4, slave.path.v6);
+        who(self) == who(other)
+    }
+}
+
 /// Slaves and gates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {

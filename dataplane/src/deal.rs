@@ -1,5 +1,6 @@
 //! Dealing one message out: its templates and options data to every slave, its flow data records
-//! one by one.
+//! in runs, each as long as the session's open message has room for; a message that is full leaves,
+//! and the next slave's is filled.
 //!
 //! A [`Dealer`] lives for one message; it borrows what the mediator owns. Every record it takes
 //! ends in an open message or in a counted discard.
@@ -7,13 +8,13 @@
 use std::net::SocketAddr;
 
 use crate::counter::Counters;
-use crate::encode::{Encoder, Header, Item, Kind, Route};
+use crate::encode::{Encoder, Header, Item, Kind, Room, Route, Shape};
 use crate::io::Transmit;
 use crate::session::SessionId;
 use crate::steer::Steer;
 use crate::template::{Change, Template, TemplateStore};
 use crate::wire::set::{Set, SetKind, Sets, TemplateRecord, TemplateRecords};
-use crate::wire::{Message, Protocol};
+use crate::wire::{Message, Protocol, netflow5};
 use crate::{Discard, Timestamp};
 
 /// A slave's message would be ambiguous with up to three bytes of padding after records as short.
@@ -29,11 +30,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn count(&mut self, template: &Template) {
+    fn count(&mut self, template: &Template, records: u32) {
         if template.options {
-            self.options += 1;
+            self.options += records;
         } else {
-            self.flows += 1;
+            self.flows += records;
         }
     }
 
@@ -68,7 +69,7 @@ impl<T: Transmit> Dealer<'_, T> {
         let sets = match sets(message) {
             Ok(sets) => sets,
             Err(packet) => {
-                packet.records().for_each(|record| self.deal(&flow(None, record)));
+                self.flows(&NETFLOW5, packet.body(), netflow5::RECORD_LENGTH);
                 seen.flows = u32::from(packet.count());
                 return seen;
             }
@@ -99,13 +100,14 @@ impl<T: Transmit> Dealer<'_, T> {
     pub(crate) fn recalled(&mut self, message: &Message<'_>, templates: &TemplateStore) {
         let sets = match sets(message) {
             Ok(sets) => sets,
-            Err(packet) => return packet.records().for_each(|r| self.deal(&flow(None, r))),
+            Err(packet) => {
+                return self.flows(&NETFLOW5, packet.body(), netflow5::RECORD_LENGTH);
+            }
         };
         for set in sets.flatten() {
             let Some(template) = templates.get(set.id).filter(|t| !t.options) else { continue };
-            for record in template.records(set.body).flatten() {
-                self.deal(&flow(Some(template), record));
-            }
+            let readable = self.flow_set(template, set.body, &mut Seen::default());
+            debug_assert!(readable.is_ok(), "an open message can be read with the live templates");
         }
     }
 
@@ -120,19 +122,14 @@ impl<T: Transmit> Dealer<'_, T> {
             if changed {
                 // What is open under the old meaning leaves first: an open message can then always
                 // be read with the session's live templates.
-                self.encoder.flush_records(self.io, self.session);
+                let old = (!record.withdraws_all()).then_some(record.id);
+                self.encoder.flush_records(self.io, self.session, old);
             }
-            self.broadcast(&Item {
-                kind: Kind::Template,
-                set: set.id,
-                bytes: record.bytes,
-                bound: false,
-                pads: true,
-            });
+            self.broadcast(&template_item(set.id, record.bytes));
         });
         if outcome.is_err() {
             // A refused redefinition has taken the old one with it.
-            self.encoder.flush_records(self.io, self.session);
+            self.encoder.flush_records(self.io, self.session, None);
         }
         outcome
     }
@@ -144,24 +141,131 @@ impl<T: Transmit> Dealer<'_, T> {
         seen: &mut Seen,
     ) -> Result<(), Discard> {
         let template = templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
+        if !template.options {
+            return self.flow_set(template, set.body, seen);
+        }
         for record in template.records(set.body) {
             let record = record?;
-            seen.count(template);
-            if template.options {
-                self.broadcast(&Item { kind: Kind::Options, ..flow(Some(template), record) });
-            } else {
-                self.deal(&flow(Some(template), record));
-            }
+            seen.count(template, 1);
+            self.broadcast(&Item { kind: Kind::Options, shape: shape(template), bytes: record });
         }
         Ok(())
     }
 
-    /// Gives a flow data record to the slave whose turn it is.
-    fn deal(&mut self, item: &Item<'_>) {
-        let outcome = match self.steer.deal(self.source.ip()) {
-            Some(slave) => self.append(slave, item),
-            None => Err(Discard::RecordNoSlave),
+    /// Deals the flow data records of a set.
+    fn flow_set(
+        &mut self,
+        template: &Template,
+        body: &[u8],
+        seen: &mut Seen,
+    ) -> Result<(), Discard> {
+        let shape = shape(template);
+        let Some(length) = template.fixed_length else {
+            return self.variable_flows(template, &shape, body, seen);
         };
+        let count = body.len() as u32 / length as u32;
+        seen.count(template, count);
+        self.flows(&shape, &body[..count as usize * length], length);
+        Ok(())
+    }
+
+    /// Deals records of one length, which stand one behind the other in `rest`.
+    fn flows(&mut self, shape: &Shape, mut rest: &[u8], length: usize) {
+        while !rest.is_empty() {
+            let left = rest.len() as u32 / length as u32;
+            let taken = match self.room(shape, length) {
+                Ok(Some(room)) => {
+                    let fits = (room.bytes as u32 / length as u32).min(room.records as u32);
+                    let taken = fits.min(left);
+                    self.push(&room, shape, &rest[..taken as usize * length], taken);
+                    taken
+                }
+                Ok(None) => {
+                    self.alone(shape, &rest[..length]);
+                    1
+                }
+                Err(reason) => {
+                    self.counters.discard(reason, u64::from(left));
+                    left
+                }
+            };
+            rest = &rest[taken as usize * length..];
+        }
+    }
+
+    /// Deals records of variable length: runs end where a message is full.
+    fn variable_flows(
+        &mut self,
+        template: &Template,
+        shape: &Shape,
+        body: &[u8],
+        seen: &mut Seen,
+    ) -> Result<(), Discard> {
+        let mut run: Option<(Room, usize, usize, u32)> = None;
+        let mut at = 0;
+        let mut outcome = Ok(());
+        for record in template.records(body) {
+            let length = match record {
+                Ok(record) => record.len(),
+                Err(reason) => {
+                    outcome = Err(reason);
+                    break;
+                }
+            };
+            seen.count(template, 1);
+            let (start, end) = (at, at + length);
+            at = end;
+            if let Some((room, from, to, count)) = &mut run
+                && end - *from <= room.bytes
+                && (*count as usize) < room.records
+            {
+                (*to, *count) = (end, *count + 1);
+                continue;
+            }
+            if let Some((room, from, to, count)) = run.take() {
+                self.push(&room, shape, &body[from..to], count);
+            }
+            match self.room(shape, length) {
+                Ok(Some(room)) => run = Some((room, start, end, 1)),
+                Ok(None) => self.alone(shape, &body[start..end]),
+                Err(reason) => self.counters.discard(reason, 1),
+            }
+        }
+        if let Some((room, from, to, count)) = run {
+            self.push(&room, shape, &body[from..to], count);
+        }
+        outcome
+    }
+
+    /// Room for flow data records: in the session's open message, else in one for the slave whose
+    /// turn it is; `None` when the first of `first` bytes must be sent alone.
+    #[inline]
+    fn room(&mut self, shape: &Shape, first: usize) -> Result<Option<Room>, Discard> {
+        let room = self.encoder.go_on(self.io, self.session, &self.header, shape, first);
+        if room.is_some() {
+            return Ok(room);
+        }
+        let slave = self.steer.next(self.source.ip()).ok_or(Discard::RecordNoSlave)?;
+        let route = self.route(slave);
+        self.encoder.start(self.io, &route, &self.header, shape, first, self.now)
+    }
+
+    #[inline]
+    fn push(&mut self, room: &Room, shape: &Shape, bytes: &[u8], count: u32) {
+        let in_message = u16::try_from(count).expect("a room has at most 65,535 records");
+        self.encoder.push(self.io, room, shape, bytes, in_message);
+        self.steer.charge(self.source.ip(), room.slave, u64::from(count));
+    }
+
+    /// Sends a record that no unfragmented packet can carry to the slave whose turn it is.
+    fn alone(&mut self, shape: &Shape, record: &[u8]) {
+        let item = Item { kind: Kind::Flow, shape: *shape, bytes: record };
+        let slave = self.steer.next(self.source.ip()).ok_or(Discard::RecordNoSlave);
+        let outcome = slave.and_then(|slave| {
+            self.steer.charge(self.source.ip(), slave, 1);
+            let route = self.route(slave);
+            self.encoder.send_alone(self.io, &route, &self.header, &item)
+        });
         if let Err(reason) = outcome {
             self.counters.discard(reason, 1);
         }
@@ -171,8 +275,11 @@ impl<T: Transmit> Dealer<'_, T> {
     /// next refresh; only flow data records have a counter of their own.
     fn broadcast(&mut self, item: &Item<'_>) {
         for turn in 0.. {
-            let Some(&slave) = self.steer.eligible(self.source.ip()).get(turn) else { break };
-            if self.append(slave, item).is_err() {
+            let source = self.source.ip();
+            let Some(slave) = self.steer.listener(source, self.session.0, turn) else { break };
+            let route = self.route(slave);
+            let told = self.encoder.append(self.io, &route, &self.header, item, self.now);
+            if told.is_err() {
                 self.counters.broadcasts_failed.add(1);
                 if item.kind == Kind::Template {
                     self.encoder.untold(self.session, slave);
@@ -181,30 +288,30 @@ impl<T: Transmit> Dealer<'_, T> {
         }
     }
 
-    fn append(&mut self, slave: u16, item: &Item<'_>) -> Result<(), Discard> {
-        let route = Route { session: self.session, slave, source: self.source, port: self.port };
-        self.encoder.append(self.io, &route, &self.header, item, self.now)
+    fn route(&self, slave: u16) -> Route {
+        Route { session: self.session, slave, source: self.source, port: self.port }
     }
 }
 
-/// A flow data record as an item; v5's have no template.
-fn flow<'a>(template: Option<&Template>, record: &'a [u8]) -> Item<'a> {
-    match template {
-        None => Item { kind: Kind::Flow, set: 0, bytes: record, bound: true, pads: false },
-        Some(template) => Item {
-            kind: Kind::Flow,
-            set: template.id,
-            bytes: record,
-            bound: template.bound_to_header,
-            pads: template.min_length > PADDING_MAX,
-        },
+/// NetFlow v5's records: they have no set, and their times hang on the header.
+const NETFLOW5: Shape = Shape { set: 0, bound: true, pads: false };
+
+/// What a message must know of a template's records.
+pub(crate) fn shape(template: &Template) -> Shape {
+    Shape {
+        set: template.id,
+        bound: template.bound_to_header,
+        pads: template.min_length > PADDING_MAX,
     }
+}
+
+/// A template record as an item; its meaning hangs on no header.
+pub(crate) fn template_item(set: u16, record: &[u8]) -> Item<'_> {
+    Item { kind: Kind::Template, shape: Shape { set, bound: false, pads: true }, bytes: record }
 }
 
 /// The sets of a message, or the v5 packet that has none.
-fn sets<'a, 'm>(
-    message: &'m Message<'a>,
-) -> Result<Sets<'a>, &'m crate::wire::netflow5::Packet<'a>> {
+fn sets<'a, 'm>(message: &'m Message<'a>) -> Result<Sets<'a>, &'m netflow5::Packet<'a>> {
     match message {
         Message::Netflow5(packet) => Err(packet),
         Message::Netflow9(packet) => Ok(packet.sets()),
@@ -275,9 +382,7 @@ pub(crate) fn listen_in(
             }
             SetKind::Data => {
                 let template = templates.get(set.id).ok_or(Discard::UnknownTemplate);
-                let outcome = template.and_then(|template| {
-                    template.records(set.body).try_for_each(|r| r.map(|_| seen.count(template)))
-                });
+                let outcome = template.and_then(|template| count(template, set.body, &mut seen));
                 seen.unknown |= outcome.is_err();
                 Ok(())
             }
@@ -286,4 +391,15 @@ pub(crate) fn listen_in(
         seen.unknown |= outcome == Err(Discard::SetLength);
     }
     seen
+}
+
+/// Counts a data set's records.
+fn count(template: &Template, body: &[u8], seen: &mut Seen) -> Result<(), Discard> {
+    match template.fixed_length {
+        Some(length) => {
+            seen.count(template, (body.len() / length) as u32);
+            Ok(())
+        }
+        None => template.records(body).try_for_each(|r| r.map(|_| seen.count(template, 1))),
+    }
 }

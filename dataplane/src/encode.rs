@@ -1,9 +1,11 @@
 //! The Exporting Process: records into messages, one open message per session and slave.
 //!
-//! A message keeps the exporter's own header; only its sequence number, counts and lengths are
+//! A message keeps an exporter's own header; only its sequence number, counts and lengths are
 //! written anew when it closes. Everything of a session goes to a slave through its one open
-//! message, so nothing overtakes anything (a data set never its template). A record whose time
-//! hangs on its header never enters a message with another time base: the message closes first.
+//! message, so nothing overtakes anything (a data set never its template). Of a session's open
+//! messages at most one has flow data in it, and it is filled before the next slave gets any. A
+//! record whose time hangs on its header never enters a message with another time base: the message
+//! closes first.
 //!
 //! Invariant: an open message holds a frame and at least one record; it closes when it is full,
 //! when the time base changes, when it is as old as the flush interval, or when frames run out
@@ -11,19 +13,28 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::configuration::SLAVES_MAX;
 use crate::io::{Purpose, Tag, Transmit};
+use crate::lane::{Lanes, NONE};
 use crate::session::SessionId;
-use crate::wire::{Message, Protocol, ipfix, netflow5, netflow9, set};
+use crate::wire::set;
 use crate::{Discard, Timestamp};
+
+mod header;
+mod open;
+mod tell;
+
+pub(crate) use header::Header;
+use header::Tally;
+use open::{Open, Opening, Space};
 
 /// Bytes of an IPv4 header without options and of an IPv6 header, each with UDP's 8.
 const IPV4_UDP: usize = 28;
 const IPV6_UDP: usize = 48;
 /// The longest UDP payload over IPv4 (RFC 768, RFC 791); IPv6 allows a little more.
 const PAYLOAD_MAX: usize = 65_507;
-/// A message's records are counted in 16 bits by v5's and v9's headers.
-const COUNT_MAX: u16 = u16::MAX;
-const NONE: u32 = u32::MAX;
+/// A set may be padded by so much (RFC 3954, Section 5.3).
+const PADDING: usize = 3;
 
 /// A slave as the encoder needs it: where it is, and how much a packet to it can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,50 +58,10 @@ impl Path {
     }
 }
 
-/// A message header as the exporter sent it, kept by value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
-    protocol: Protocol,
-    bytes: [u8; netflow5::HEADER_LENGTH],
-}
+/// The way to a slot without a slave.
+const NOWHERE: Path = Path { v4: None, v6: None, mtu: 0 };
 
-impl Header {
-    pub(crate) fn of(message: &Message<'_>) -> Self {
-        let view = match message {
-            Message::Netflow5(packet) => packet.header(),
-            Message::Netflow9(packet) => packet.header(),
-            Message::Ipfix(message) => message.header(),
-        };
-        let mut bytes = [0; netflow5::HEADER_LENGTH];
-        bytes[..view.len()].copy_from_slice(view);
-        Header { protocol: message.protocol(), bytes }
-    }
-
-    fn view(&self) -> &[u8] {
-        let length = match self.protocol {
-            Protocol::Netflow5 => netflow5::HEADER_LENGTH,
-            Protocol::Netflow9 => netflow9::HEADER_LENGTH,
-            Protocol::Ipfix => ipfix::HEADER_LENGTH,
-        };
-        &self.bytes[..length]
-    }
-
-    /// The sequence number as the exporter wrote it.
-    pub(crate) fn sequence(&self) -> u32 {
-        Message::parse(self.view()).map_or(0, |message| message.sequence())
-    }
-
-    /// Whether records may move between messages under these headers and keep their meaning.
-    fn same_context(&self, other: &Header) -> bool {
-        match self.protocol {
-            Protocol::Netflow5 => netflow5::same_context(self.view(), other.view()),
-            Protocol::Netflow9 => netflow9::same_context(self.view(), other.view()),
-            Protocol::Ipfix => ipfix::same_context(self.view(), other.view()),
-        }
-    }
-}
-
-/// What kind of record an [`Item`] is: it decides which counters and sequences it moves.
+/// What kind of record it is decides which counters and sequences it moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Template,
@@ -98,20 +69,26 @@ pub(crate) enum Kind {
     Options,
 }
 
+/// What a message must know of the records that are put into it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// The set they stood in; NetFlow v5 has none, and says 0.
+    pub(crate) set: u16,
+    /// Whether their meaning hangs on the header's time.
+    pub(crate) bound: bool,
+    /// Whether up to three bytes of padding after them can't be taken for another record.
+    pub(crate) pads: bool,
+}
+
 /// One record on its way into a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item<'a> {
     pub(crate) kind: Kind,
-    /// The set it stood in; NetFlow v5 has none, and says 0.
-    pub(crate) set: u16,
+    pub(crate) shape: Shape,
     pub(crate) bytes: &'a [u8],
-    /// Whether its meaning hangs on the header's time.
-    pub(crate) bound: bool,
-    /// Whether up to three bytes of padding after it can't be taken for another record.
-    pub(crate) pads: bool,
 }
 
-/// Where an item comes from and goes to.
+/// Where records come from and go to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     pub(crate) session: SessionId,
@@ -122,56 +99,36 @@ pub(crate) struct Route {
     pub(crate) port: u16,
 }
 
-/// One session's way to one slave.
+/// An open message that flow data records can go into.
 #[derive(Clone, Copy, Debug)]
-struct Lane {
-    /// The next message's sequence number.
-    sequence: u32,
-    /// Slot of the open message, or `NONE`.
-    open: u32,
-}
-
-const IDLE: Lane = Lane { sequence: 0, open: NONE };
-
-/// A message being filled.
-#[derive(Debug)]
-struct Open<F> {
-    frame: F,
-    header: Header,
-    lane: usize,
-    source: SocketAddr,
-    to: SocketAddr,
-    slave: u16,
-    /// Bytes written, and the most that may be.
-    length: usize,
-    limit: usize,
-    /// Where the current set begins, 0 for none, with its id and whether it may be padded.
-    set_at: usize,
-    set: u16,
-    pads: bool,
-    /// Records of all kinds, flow data records, options data records.
-    count: u16,
-    records: u16,
-    options: u16,
-    opened: Timestamp,
-    /// Neighbours in the list of open messages, by age.
-    older: u32,
-    newer: u32,
+pub(crate) struct Room {
+    slot: u32,
+    /// Whose message it is.
+    pub(crate) slave: u16,
+    /// How many bytes and records it takes, at least one.
+    pub(crate) bytes: usize,
+    pub(crate) records: usize,
 }
 
 /// The open messages of one worker, with their sequence numbers.
 #[derive(Debug)]
 pub(crate) struct Encoder<F> {
-    paths: Vec<Path>,
+    paths: [Path; SLAVES_MAX],
     flush_ms: u64,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
+    /// By session: the slot of its open message with flow data in it, or `NONE`.
+    flowing: Vec<u32>,
     slots: Vec<Option<Open<F>>>,
     free: Vec<u32>,
     oldest: u32,
     newest: u32,
     sent: Vec<Tag>,
+    /// When the bursts came that opened the messages sent, ns.
+    sent_opened_ns: Vec<u64>,
     scratch: Vec<u8>,
     in_flight: u64,
+    /// The worker's clock at the current burst, ns.
+    clock_ns: u64,
     /// Slaves that were to get templates of a session and did not.
     untold: Vec<(SessionId, u16)>,
 }
@@ -180,22 +137,36 @@ pub(crate) struct Encoder<F> {
 const UNTOLD_MAX: usize = 4_096;
 
 impl<F> Encoder<F> {
-    /// `messages`, at least one, bounds how many messages are open at once.
-    pub(crate) fn new(paths: Vec<Path>, flush_ms: u64, messages: usize) -> Self {
+    /// Without slaves. `messages`, at least one, bounds how many messages are open at once.
+    pub(crate) fn new(flush_ms: u64, messages: usize) -> Self {
         let messages = u32::try_from(messages).unwrap_or(NONE - 1).clamp(1, NONE - 1);
         Encoder {
-            paths,
+            paths: [NOWHERE; SLAVES_MAX],
             flush_ms,
-            lanes: Vec::new(),
+            lanes: Lanes::default(),
+            flowing: Vec::new(),
             slots: (0..messages).map(|_| None).collect(),
             free: (0..messages).rev().collect(),
             oldest: NONE,
             newest: NONE,
             sent: Vec::with_capacity(1024),
+            sent_opened_ns: Vec::with_capacity(1024),
             scratch: Vec::with_capacity(PAYLOAD_MAX),
             in_flight: 0,
+            clock_ns: 0,
             untold: Vec::new(),
         }
+    }
+
+    /// Where a slot's slave is; `None` when there is none. What was open on the way there before
+    /// must have been closed or recalled.
+    pub(crate) fn set_path(&mut self, slave: u16, path: Option<Path>) {
+        self.paths[usize::from(slave)] = path.unwrap_or(NOWHERE);
+    }
+
+    /// Sets the worker's clock, ns, at the beginning of a burst.
+    pub(crate) fn set_clock(&mut self, clock_ns: u64) {
+        self.clock_ns = clock_ns;
     }
 
     /// Notes that a slave was to get templates of a session and did not.
@@ -215,24 +186,95 @@ impl<F> Encoder<F> {
         self.in_flight
     }
 
+    /// Whether a message is open.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.oldest != NONE
+    }
+
     /// Messages handed to the network since the last call; the caller counts them once it has
     /// flushed and knows which of them failed.
     pub(crate) fn sent(&mut self) -> std::vec::Drain<'_, Tag> {
         self.sent.drain(..)
     }
 
-    /// Starts a session's lanes anew: their sequence numbers begin at 0. What it had open must
-    /// have been closed.
-    pub(crate) fn begin(&mut self, session: SessionId) {
-        let lanes = self.lanes_of(session);
-        if self.lanes.len() < lanes.end {
-            self.lanes.resize(lanes.end, IDLE);
-        }
-        debug_assert!(self.lanes[lanes.clone()].iter().all(|lane| lane.open == NONE));
-        self.lanes[lanes].fill(IDLE);
+    /// When the bursts came that opened the messages sent since the last call, ns.
+    pub(crate) fn sent_opened_ns(&mut self) -> std::vec::Drain<'_, u64> {
+        self.sent_opened_ns.drain(..)
     }
 
-    /// Appends one record to its lane's open message, opening or closing messages as needed.
+    /// Starts a session's lanes anew. What it had open must have been closed.
+    pub(crate) fn begin(&mut self, session: SessionId) {
+        self.lanes.begin(session);
+        if self.flowing.len() <= session.0 as usize {
+            self.flowing.resize(session.0 as usize + 1, NONE);
+        }
+        debug_assert_eq!(self.flowing[session.0 as usize], NONE);
+    }
+
+    /// Room in the session's open message with flow data for records of this shape, the first of
+    /// which has `first` bytes. `None` when there is no such message, or no more: it was closed.
+    #[inline]
+    pub(crate) fn go_on<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        session: SessionId,
+        header: &Header,
+        shape: &Shape,
+        first: usize,
+    ) -> Option<Room> {
+        let slot = *self.flowing.get(session.0 as usize)?;
+        let open = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let slave = open.slave;
+        if let Some(space) = open.space(header, shape, first) {
+            return Some(Room { slot, slave, bytes: space.bytes, records: space.records });
+        }
+        self.close(io, slot);
+        None
+    }
+
+    /// Room in the route's open message, or in a new one, for records of this shape. The session
+    /// has no open message with flow data. `None` when no packet of this route can carry the first
+    /// record unfragmented: it must be sent alone.
+    ///
+    /// # Errors
+    /// The reason for which the records end here; the caller counts them.
+    pub(crate) fn start<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        route: &Route,
+        header: &Header,
+        shape: &Shape,
+        first: usize,
+        now: Timestamp,
+    ) -> Result<Option<Room>, Discard> {
+        let Some(slot) = self.slot_for(io, route, header, shape, first, now)? else {
+            return Ok(None);
+        };
+        self.flowing[route.session.0 as usize] = slot;
+        let open = self.slots[slot as usize].as_mut().expect("the slot was just found or opened");
+        let space = open.space(header, shape, first).expect("it was found or opened for these");
+        let Space { bytes, records } = space;
+        Ok(Some(Room { slot, slave: route.slave, bytes, records }))
+    }
+
+    /// Puts flow data records into a message that has room for them: `count` records of this shape,
+    /// one behind the other in `bytes`.
+    #[inline]
+    pub(crate) fn push<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        room: &Room,
+        shape: &Shape,
+        bytes: &[u8],
+        count: u16,
+    ) {
+        let open = self.slots[room.slot as usize].as_mut().expect("a room is in an open message");
+        open.push(io, Kind::Flow, shape, bytes, count);
+        self.in_flight += u64::from(count);
+    }
+
+    /// Appends a template or an options data record to its route's open message, opening or closing
+    /// messages as needed.
     ///
     /// # Errors
     /// The reason for which the record ends here; the caller counts it.
@@ -244,36 +286,58 @@ impl<F> Encoder<F> {
         item: &Item<'_>,
         now: Timestamp,
     ) -> Result<(), Discard> {
-        let lane = self.lane(route);
-        let mut slot = self.lanes[lane].open;
-        if let Some(open) = self.slot(slot)
-            && (item.bound && !open.header.same_context(header) || !open.fits(item))
-        {
-            self.close(io, slot);
-            slot = NONE;
-        }
-        if slot == NONE {
-            let Some(to) = self.paths[usize::from(route.slave)].towards(route.source, route.port)
-            else {
-                return Err(Discard::RecordNoSlave);
-            };
-            let limit = self.limit(io, route);
-            if header.view().len() + set::HEADER_LENGTH + item.bytes.len() + 3 > limit {
-                return self.send_alone(io, route, to, header, item);
-            }
-            slot = self.open(io, route, to, limit, header, now)?;
-        }
+        debug_assert_ne!(item.kind, Kind::Flow);
+        let Some(slot) = self.slot_for(io, route, header, &item.shape, item.bytes.len(), now)?
+        else {
+            return self.send_alone(io, route, header, item);
+        };
         let open = self.slots[slot as usize].as_mut().expect("the slot was just found or opened");
-        open.push(io, item);
-        self.in_flight += u64::from(item.kind == Kind::Flow);
+        open.push(io, item.kind, &item.shape, item.bytes, 1);
         Ok(())
+    }
+
+    /// The slot of the route's open message with space for a record, or of a new one; `None` when
+    /// the record must be sent alone.
+    fn slot_for<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        route: &Route,
+        header: &Header,
+        shape: &Shape,
+        first: usize,
+        now: Timestamp,
+    ) -> Result<Option<u32>, Discard> {
+        let slot = self.lanes.of(route.session, route.slave).open;
+        if let Some(open) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) {
+            if open.space(header, shape, first).is_some() {
+                return Ok(Some(slot));
+            }
+            self.close(io, slot);
+        }
+        let path = &self.paths[usize::from(route.slave)];
+        let to = path.towards(route.source, route.port).ok_or(Discard::RecordNoSlave)?;
+        let limit = limit(path, route.source).min(io.room());
+        if header.view().len() + set::HEADER_LENGTH + first + PADDING > limit {
+            return Ok(None);
+        }
+        self.open(io, route, to, limit, header, now).map(Some)
     }
 
     /// Closes the messages that are older than the flush interval.
     pub(crate) fn flush_due<T: Transmit<Frame = F>>(&mut self, io: &mut T, now: Timestamp) {
+        self.flush_older(io, now, self.flush_ms);
+    }
+
+    /// Closes the messages that are `age_ms` old or older.
+    pub(crate) fn flush_older<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        now: Timestamp,
+        age_ms: u64,
+    ) {
         while let Some(open) = self.slot(self.oldest) {
             // A clock set back must not hold a message for ever: an age below zero is due.
-            if open.opened <= now && now < open.opened.plus_ms(self.flush_ms) {
+            if open.opened <= now && now < open.opened.plus_ms(age_ms) {
                 break;
             }
             self.close(io, self.oldest);
@@ -289,41 +353,51 @@ impl<F> Encoder<F> {
 
     /// Closes what a session has open, before the session is forgotten.
     pub(crate) fn flush_session<T: Transmit<Frame = F>>(&mut self, io: &mut T, session: SessionId) {
-        for lane in self.lanes_of(session) {
-            if let Some(&Lane { open, .. }) = self.lanes.get(lane)
-                && open != NONE
-            {
+        for slave in 0..self.lanes.all_of(session).len() {
+            let open = self.lanes.all_of(session)[slave].open;
+            if open != NONE {
                 self.close(io, open);
             }
         }
     }
 
-    /// Closes what a session has open with flow data records in it.
-    pub(crate) fn flush_records<T: Transmit<Frame = F>>(&mut self, io: &mut T, session: SessionId) {
-        for lane in self.lanes_of(session) {
-            let Some(&Lane { open, .. }) = self.lanes.get(lane) else { break };
-            if self.slot(open).is_some_and(|open| open.records > 0) {
-                self.close(io, open);
-            }
+    /// Closes the session's message that holds flow data records of this set (`None`: of any), as
+    /// far as can be told: sets 64 apart are not told apart.
+    pub(crate) fn flush_records<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        session: SessionId,
+        set: Option<u16>,
+    ) {
+        let slot = self.flowing.get(session.0 as usize).copied().unwrap_or(NONE);
+        let Some(open) = self.slot(slot) else { return };
+        if set.is_none_or(|set| open.may_hold(set)) {
+            self.close(io, slot);
         }
     }
 
-    /// Closes a lane's message, if one is open.
-    pub(crate) fn flush_lane<T: Transmit<Frame = F>>(&mut self, io: &mut T, route: &Route) {
-        let open = self.lanes[self.lane(route)].open;
-        if open != NONE {
+    /// Closes a route's message, if one is open and has no flow data in it.
+    pub(crate) fn flush_templates<T: Transmit<Frame = F>>(&mut self, io: &mut T, route: &Route) {
+        let open = self.lanes.of(route.session, route.slave).open;
+        if self.slot(open).is_some_and(|open| open.records == 0) {
             self.close(io, open);
         }
     }
 
-    /// Sets the sequence number of a lane's next message.
-    pub(crate) fn set_sequence(&mut self, route: &Route, sequence: u32) {
-        let lane = self.lane(route);
-        self.lanes[lane].sequence = sequence;
+    /// Closes what is open for a slave.
+    pub(crate) fn flush_slave<T: Transmit<Frame = F>>(&mut self, io: &mut T, slave: u16) {
+        let mut slot = self.oldest;
+        while let Some(open) = self.slot(slot) {
+            let newer = open.newer;
+            if open.slave == slave {
+                self.close(io, slot);
+            }
+            slot = newer;
+        }
     }
 
-    /// Takes back what is open for a slave, which has died: each message's payload goes to `each`
-    /// with its session, and its frame back to the backend.
+    /// Takes back what is open for a slave, which has died or gone: each message's payload goes to
+    /// `each` with its session, and its frame back to the backend.
     pub(crate) fn recall<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
@@ -336,11 +410,9 @@ impl<F> Encoder<F> {
             if open.slave == slave {
                 let mut open = self.unlink(slot);
                 self.in_flight -= u64::from(open.records);
-                open.end_set(io);
-                let session = self.session_of(open.lane);
-                let length = open.length;
                 open.finish(io, 0);
-                each(session, &io.payload(&mut open.frame)[..length]);
+                let length = open.length;
+                each(open.session, &io.payload(&mut open.frame)[..length]);
                 io.give_back(open.frame);
             }
             slot = newer;
@@ -360,32 +432,13 @@ impl<F> Encoder<F> {
         let to = path.towards(source, port)?;
         let tag = Tag { slave, purpose: Purpose::HandedOn, ..Tag::default() };
         self.sent.push(tag);
+        self.sent_opened_ns.push(self.clock_ns);
         io.send_copy(payload, source, to, path.mtu, tag);
         Some(())
     }
 
-    fn lanes_of(&self, session: SessionId) -> std::ops::Range<usize> {
-        let first = session.0 as usize * self.paths.len();
-        first..first + self.paths.len()
-    }
-
-    fn session_of(&self, lane: usize) -> SessionId {
-        SessionId(u32::try_from(lane / self.paths.len()).expect("sessions are counted in 32 bits"))
-    }
-
-    fn lane(&self, route: &Route) -> usize {
-        route.session.0 as usize * self.paths.len() + usize::from(route.slave)
-    }
-
     fn slot(&self, slot: u32) -> Option<&Open<F>> {
         self.slots.get(slot as usize)?.as_ref()
-    }
-
-    /// Bytes of payload that a packet on this route may carry unfragmented.
-    fn limit<T: Transmit<Frame = F>>(&self, io: &T, route: &Route) -> usize {
-        let headers = if route.source.is_ipv4() { IPV4_UDP } else { IPV6_UDP };
-        let mtu = usize::from(self.paths[usize::from(route.slave)].mtu);
-        mtu.saturating_sub(headers).min(io.room())
     }
 
     fn open<T: Transmit<Frame = F>>(
@@ -405,37 +458,28 @@ impl<F> Encoder<F> {
             self.close(io, self.oldest);
             frame = io.take();
         }
-        let mut frame = frame.ok_or(Discard::NoFrame)?;
+        let frame = frame.ok_or(Discard::NoFrame)?;
         let slot = self.free.pop().ok_or(Discard::NoFrame)?;
-        let view = header.view();
-        io.payload(&mut frame)[..view.len()].copy_from_slice(view);
-        let lane = self.lane(route);
         let older = std::mem::replace(&mut self.newest, slot);
         if let Some(previous) = self.slots.get_mut(older as usize).and_then(Option::as_mut) {
             previous.newer = slot;
         } else {
             self.oldest = slot;
         }
-        self.slots[slot as usize] = Some(Open {
+        self.slots[slot as usize] = Some(Open::new(Opening {
             frame,
             header: *header,
-            lane,
+            slave: route.slave,
+            session: route.session,
+            limit,
             source: route.source,
             to,
-            slave: route.slave,
-            length: view.len(),
-            limit,
-            set_at: 0,
-            set: 0,
-            pads: false,
-            count: 0,
-            records: 0,
-            options: 0,
             opened: now,
+            opened_ns: self.clock_ns,
             older,
             newer: NONE,
-        });
-        self.lanes[lane].open = slot;
+        }));
+        self.lanes.of(route.session, route.slave).open = slot;
         Ok(slot)
     }
 
@@ -449,7 +493,11 @@ impl<F> Encoder<F> {
             Some(newer) => newer.older = open.older,
             None => self.newest = open.older,
         }
-        self.lanes[open.lane].open = NONE;
+        self.lanes.of(open.session, open.slave).open = NONE;
+        let flowing = &mut self.flowing[open.session.0 as usize];
+        if *flowing == slot {
+            *flowing = NONE;
+        }
         self.free.push(slot);
         open
     }
@@ -457,32 +505,28 @@ impl<F> Encoder<F> {
     fn close<T: Transmit<Frame = F>>(&mut self, io: &mut T, slot: u32) {
         let mut open = self.unlink(slot);
         self.in_flight -= u64::from(open.records);
-        open.end_set(io);
-        let sequence = self.lanes[open.lane].sequence;
-        let length = open.length;
-        let step = open.finish(io, sequence);
-        self.lanes[open.lane].sequence = sequence.wrapping_add(step);
-        let tag = Tag {
-            slave: open.slave,
-            records: open.records,
-            options: open.options,
-            templates: open.count - open.records - open.options,
-            session: self.session_of(open.lane).0,
-            purpose: Purpose::Message,
-        };
+        let lane = self.lanes.of(open.session, open.slave);
+        let step = open.finish(io, lane.sequence);
+        lane.sequence = lane.sequence.wrapping_add(step);
+        let tag = open.tag();
         self.sent.push(tag);
-        io.send(open.frame, length, open.source, open.to, tag);
+        self.sent_opened_ns.push(open.opened_ns);
+        io.send(open.frame, open.length, open.source, open.to, tag);
     }
 
     /// Sends a record that no unfragmented packet can carry as a message of its own.
-    fn send_alone<T: Transmit<Frame = F>>(
+    ///
+    /// # Errors
+    /// The reason for which it ends here; the caller counts it.
+    pub(crate) fn send_alone<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
         route: &Route,
-        to: SocketAddr,
         header: &Header,
         item: &Item<'_>,
     ) -> Result<(), Discard> {
+        let path = &self.paths[usize::from(route.slave)];
+        let to = path.towards(route.source, route.port).ok_or(Discard::RecordNoSlave)?;
         let view = header.view();
         let set_length = set::HEADER_LENGTH + item.bytes.len();
         if view.len() + set_length > PAYLOAD_MAX {
@@ -492,23 +536,32 @@ impl<F> Encoder<F> {
         self.scratch.extend_from_slice(view);
         self.scratch.resize(view.len() + set::HEADER_LENGTH, 0);
         let length = u16::try_from(set_length).map_err(|_| Discard::RecordTooLong)?;
-        set::write_header(&mut self.scratch[view.len()..], item.set, length);
+        set::write_header(&mut self.scratch[view.len()..], item.shape.set, length);
         self.scratch.extend_from_slice(item.bytes);
-        let lane = self.lane(route);
-        let sequence = self.lanes[lane].sequence;
+        let lane = self.lanes.of(route.session, route.slave);
         let (records, options) = item.kind.counts();
-        let tally = Tally { count: 1, data: records + options, sequence };
-        let step = tally.write(header.protocol, &mut self.scratch);
-        self.lanes[lane].sequence = sequence.wrapping_add(step);
-        let templates = 1 - records - options;
-        let session = route.session.0;
-        let slave = route.slave;
-        let tag = Tag { slave, records, options, templates, session, purpose: Purpose::Message };
+        let tally = Tally { count: 1, data: records + options, sequence: lane.sequence };
+        tally.write(header.protocol, &mut self.scratch);
+        lane.sequence = lane.sequence.wrapping_add(tally.step(header.protocol));
+        let tag = Tag {
+            slave: route.slave,
+            records,
+            options,
+            templates: 1 - records - options,
+            session: route.session.0,
+            purpose: Purpose::Message,
+        };
         self.sent.push(tag);
-        let mtu = self.paths[usize::from(route.slave)].mtu;
-        io.send_copy(&self.scratch, route.source, to, mtu, tag);
+        self.sent_opened_ns.push(self.clock_ns);
+        io.send_copy(&self.scratch, route.source, to, path.mtu, tag);
         Ok(())
     }
+}
+
+/// Bytes of payload that a packet on this path may carry unfragmented.
+fn limit(path: &Path, source: SocketAddr) -> usize {
+    let headers = if source.is_ipv4() { IPV4_UDP } else { IPV6_UDP };
+    usize::from(path.mtu).saturating_sub(headers)
 }
 
 impl Kind {
@@ -518,92 +571,6 @@ impl Kind {
             Kind::Template => (0, 0),
             Kind::Flow => (1, 0),
             Kind::Options => (0, 1),
-        }
-    }
-}
-
-impl<F> Open<F> {
-    /// Whether the item can still be appended, with the set header and padding it may bring.
-    fn fits(&self, item: &Item<'_>) -> bool {
-        if self.header.protocol == Protocol::Netflow5 {
-            return usize::from(self.count) < netflow5::MAX_RECORDS
-                && self.length + item.bytes.len() <= self.limit;
-        }
-        let overhead =
-            if self.set_at != 0 && self.set == item.set { 3 } else { set::HEADER_LENGTH + 3 + 3 };
-        self.count < COUNT_MAX && self.length + overhead + item.bytes.len() <= self.limit
-    }
-
-    fn push<T: Transmit<Frame = F>>(&mut self, io: &mut T, item: &Item<'_>) {
-        if self.header.protocol != Protocol::Netflow5 && (self.set_at == 0 || self.set != item.set)
-        {
-            self.end_set(io);
-            self.set_at = self.length;
-            self.set = item.set;
-            self.length += set::HEADER_LENGTH;
-        }
-        self.pads = item.pads;
-        let end = self.length + item.bytes.len();
-        io.payload(&mut self.frame)[self.length..end].copy_from_slice(item.bytes);
-        self.length = end;
-        let (records, options) = item.kind.counts();
-        self.count += 1;
-        self.records += records;
-        self.options += options;
-    }
-
-    /// Completes the current set. NetFlow v9 sets end on a 32-bit boundary (RFC 3954, Section 5.3);
-    /// IPFIX leaves padding to the exporter, and weir adds none.
-    fn end_set<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
-        if self.set_at == 0 {
-            return;
-        }
-        let bytes = io.payload(&mut self.frame);
-        if self.header.protocol == Protocol::Netflow9 && self.pads {
-            let padded = self.length.next_multiple_of(4);
-            bytes[self.length..padded].fill(0);
-            self.length = padded;
-        }
-        let length = u16::try_from(self.length - self.set_at).expect("a frame is below 64 KiB");
-        set::write_header(&mut bytes[self.set_at..], self.set, length);
-        self.set_at = 0;
-    }
-
-    /// Writes the header's own fields; returns by how much the sequence number goes on.
-    fn finish<T: Transmit<Frame = F>>(&mut self, io: &mut T, sequence: u32) -> u32 {
-        let tally = Tally { count: self.count, data: self.records + self.options, sequence };
-        tally.write(self.header.protocol, &mut io.payload(&mut self.frame)[..self.length])
-    }
-}
-
-/// What a closing message's header says of it.
-struct Tally {
-    count: u16,
-    data: u16,
-    sequence: u32,
-}
-
-impl Tally {
-    /// Writes counts, length and sequence number by the version's own rule: v5 counts flows, v9
-    /// messages (RFC 3954, Section 5.1), IPFIX data records (RFC 7011, Section 3.1).
-    fn write(&self, protocol: Protocol, message: &mut [u8]) -> u32 {
-        match protocol {
-            Protocol::Netflow5 => {
-                netflow5::set_count(message, self.count);
-                netflow5::set_sequence(message, self.sequence);
-                u32::from(self.data)
-            }
-            Protocol::Netflow9 => {
-                netflow9::set_count(message, self.count);
-                netflow9::set_sequence(message, self.sequence);
-                1
-            }
-            Protocol::Ipfix => {
-                let length = u16::try_from(message.len()).expect("a datagram is below 64 KiB");
-                ipfix::set_length(message, length);
-                ipfix::set_sequence(message, self.sequence);
-                u32::from(self.data)
-            }
         }
     }
 }

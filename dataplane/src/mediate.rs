@@ -1,7 +1,7 @@
 //! The proxy's Intermediate Process (RFC 6183): which slave gets which record.
 //!
 //! Round robin takes messages apart: templates and options data go to every slave, flow data
-//! records are dealt out one by one. Flow source hands a source's datagrams on as they are, and
+//! records to one after the other, a message's worth at a time. Flow source hands a source's datagrams on as they are, and
 //! only listens in for templates, so that a slave that inherits a source can be told them first.
 //!
 //! Invariant: every datagram and record that comes in ends in one counter. Deliberately absent:
@@ -12,23 +12,29 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
 
-use crate::configuration::{Configuration, SLAVES_MAX, SlaveConfig};
+use crate::configuration::{Configuration, SLAVES_MAX};
 use crate::counter::{Counter, Counters};
 use crate::deal::{self, Dealer, Seen};
-use crate::encode::{Encoder, Header, Item, Kind, Path, Route};
-use crate::io::{Datagram, Purpose, Transmit};
+use crate::encode::{Encoder, Header};
+use crate::gate::Gates;
+use crate::io::{Datagram, Purpose, Tag, Transmit};
 use crate::latency::Latency;
 use crate::news::{Herald, News};
 use crate::session::{Session, SessionId, SessionKey, SessionLimits, SessionTable};
-use crate::steer::{Slave, Steer};
+use crate::steer::Steer;
 use crate::template::TemplateStore;
-use crate::wire::{Message, Protocol, set};
+use crate::wire::Message;
 use crate::{Discard, Timestamp};
+
+mod roster;
+
+/// How long a message stays open when nothing comes in, ms.
+const IDLE_FLUSH_MS: u64 = 2;
 
 /// How a proxy shares its exporters' flows out among its slaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
-    /// Packets are taken apart and data records dealt out one by one.
+    /// Packets are taken apart and data records dealt out anew.
     RoundRobin,
     /// A source's packets go, as they are, to one slave.
     FlowSource,
@@ -74,8 +80,8 @@ pub struct MediatorConfig {
 struct Upstream {
     /// The header of its newest message: templates told anew are sent under it.
     header: Header,
-    /// Flow source: the slave that got its last datagram.
-    slave: Option<u16>,
+    /// Flow source: the slave that got its last datagram, and which of its lives that was.
+    slave: Option<(u16, u32)>,
 }
 
 /// The mediation of one worker. `F` is the backend's frame.
@@ -85,9 +91,12 @@ pub struct Mediator<F> {
     port_offset: u16,
     sessions: SessionTable<Upstream>,
     steer: Steer,
+    gates: Gates,
     encoder: Encoder<F>,
     counters: Arc<Counters>,
     slaves: Arc<Vec<SlaveCounters>>,
+    /// Flow source: how often each slave has had to be told everything anew.
+    lives: [u32; SLAVES_MAX],
     herald: Herald,
     latency: Latency,
 }
@@ -135,31 +144,26 @@ impl<F> Mediator<F> {
         slaves: Arc<Vec<SlaveCounters>>,
         news: Sender<News>,
     ) -> Self {
-        let herald = Herald::new(news, Arc::clone(&counters));
-        let configured = config.configuration.slaves.iter().take(SLAVES_MAX);
-        let paths: Vec<Path> = configured
-            .clone()
-            .map(|slot| slot.map_or(Path { v4: None, v6: None, mtu: 0 }, |slave| slave.path))
-            .collect();
-        let identity = |slot: &Option<SlaveConfig>| slot.map_or([0; 4].into(), |s| s.identity);
-        let slave = |(slot, path): (_, &Path)| Slave {
-            identity: identity(slot),
-            healthy: false,
-            v4: path.v4.is_some(),
-            v6: path.v6.is_some(),
-        };
-        let steer = Steer::new(configured.zip(&paths).map(slave).collect());
-        Mediator {
+        let mut mediator = Mediator {
             distribution: config.distribution,
             port_offset: config.port_offset,
             sessions: SessionTable::new(config.sessions),
-            steer,
-            encoder: Encoder::new(paths, config.flush_ms, config.messages),
+            steer: Steer::new(config.distribution == Distribution::FlowSource),
+            gates: Gates::new(&config.configuration.gates),
+            encoder: Encoder::new(config.flush_ms, config.messages),
+            herald: Herald::new(news, Arc::clone(&counters)),
             counters,
             slaves,
-            herald,
+            lives: [0; SLAVES_MAX],
             latency: Latency::new(),
-        }
+        };
+        mediator.take_slaves(&config.configuration);
+        mediator
+    }
+
+    /// Sets the worker's clock, ns, at the beginning of a burst: delays are measured by it.
+    pub fn set_clock(&mut self, clock_ns: u64) {
+        self.encoder.set_clock(clock_ns);
     }
 
     /// Takes one datagram; it ends in a counter.
@@ -170,6 +174,9 @@ impl<F> Mediator<F> {
         now: Timestamp,
     ) {
         self.counters.datagrams_received.add(1);
+        if let Err(reason) = self.pass_gate(io, datagram) {
+            return self.counters.discard(reason, 1);
+        }
         let outcome = match self.distribution {
             Distribution::RoundRobin => self.take_apart(io, datagram, now),
             Distribution::FlowSource => self.hand_on(io, datagram, now),
@@ -183,6 +190,16 @@ impl<F> Mediator<F> {
     /// Closes messages that have waited for the flush interval.
     pub fn flush_due<T: Transmit<Frame = F>>(&mut self, io: &mut T, now: Timestamp) {
         self.encoder.flush_due(io, now);
+    }
+
+    /// Closes messages that have waited for a moment: nothing is there that could join them.
+    pub fn flush_idle<T: Transmit<Frame = F>>(&mut self, io: &mut T, now: Timestamp) {
+        self.encoder.flush_older(io, now, IDLE_FLUSH_MS);
+    }
+
+    /// Whether a message is open.
+    pub fn is_waiting(&self) -> bool {
+        self.encoder.is_waiting()
     }
 
     /// Closes every open message, at the worker's end.
@@ -203,6 +220,11 @@ impl<F> Mediator<F> {
             slave.options.add(u64::from(tag.options));
         }
         io.flush(&mut |tag, _error| {
+            if tag.purpose == Purpose::Copy {
+                counters.copies_sent.take_back(1);
+                counters.copies_failed.add(1);
+                return;
+            }
             let slave = &slaves[usize::from(tag.slave)];
             counters.messages_sent.take_back(1);
             counters.messages_failed.add(1);
@@ -224,22 +246,10 @@ impl<F> Mediator<F> {
         self.tell_again(io);
     }
 
-    /// Notes a slave's health. With `greet` it is told every live template before anything else:
-    /// it is new, or it has lost its memory.
-    pub fn health<T: Transmit<Frame = F>>(
-        &mut self,
-        io: &mut T,
-        slave: u16,
-        healthy: bool,
-        greet: bool,
-        now: Timestamp,
-    ) {
-        let changed = self.steer.set_health(slave, healthy);
-        if !healthy && changed {
-            self.deal_again(io, slave, now);
-        }
-        if healthy && greet {
-            self.greet(io, slave, now);
+    /// Notes the delays of what was sent: the last flush was at `clock_ns` on the worker's clock.
+    pub fn note_delays(&mut self, clock_ns: u64) {
+        for opened_ns in self.encoder.sent_opened_ns() {
+            self.latency.note(clock_ns.saturating_sub(opened_ns));
         }
     }
 
@@ -281,11 +291,7 @@ impl<F> Mediator<F> {
         if let Ok(message) = Message::parse(datagram.payload)
             && let Ok(id) = self.session(io, datagram, &message, now)
         {
-            let upstream = &mut self.sessions.get_mut(id).expect("just found").extra;
-            let before = upstream.slave.replace(slave);
-            if before.is_some_and(|before| before != slave) {
-                self.tell(io, id, slave, message.sequence(), now);
-            }
+            self.tell_before(io, id, slave, message.sequence());
             let templates = &mut self.sessions.get_mut(id).expect("just found").templates;
             let seen = deal::listen_in(&self.counters, &message, templates);
             self.observe(id, &message, &seen);
@@ -294,6 +300,33 @@ impl<F> Mediator<F> {
         self.encoder
             .hand_on(io, slave, source, port, datagram.payload)
             .ok_or(Discard::DatagramNoSlave)
+    }
+
+    /// Whether the port's gate lets a datagram in; those who get copies then get them.
+    fn pass_gate<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        datagram: &Datagram<'_>,
+    ) -> Result<(), Discard> {
+        let port = datagram.destination.port();
+        let Some(gate) = self.gates.at(port) else { return Ok(()) };
+        if let Err(reason) = gate.check(datagram) {
+            if gate.is_told() {
+                self.herald.tell(News::Refused { source: datagram.source, port, reason });
+            }
+            return Err(reason);
+        }
+        for copy in gate.copies() {
+            match copy.source(datagram) {
+                Some(source) => {
+                    self.counters.copies_sent.add(1);
+                    let tag = Tag { purpose: Purpose::Copy, ..Tag::default() };
+                    io.send_copy(datagram.payload, source, copy.to, copy.mtu, tag);
+                }
+                None => self.counters.copies_failed.add(1),
+            }
+        }
+        Ok(())
     }
 
     /// Finds or begins the datagram's session, and notes its newest header.
@@ -332,91 +365,6 @@ impl<F> Mediator<F> {
         session.records += u64::from(seen.flows);
         let units = seen.units(message.protocol());
         session.observe(message.sequence(), units, &self.counters);
-    }
-
-    /// Tells templates anew whose message could not be sent, before any further record goes that
-    /// way: a slave without them could read nothing until the exporter's next refresh.
-    fn tell_again<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
-        for (id, slave) in self.encoder.take_untold() {
-            let session = self.sessions.get(id).expect("places are never taken away");
-            if self.steer.eligible(session.key.source.ip()).contains(&slave) {
-                let now = session.last_seen;
-                self.tell(io, id, slave, session.extra.header.sequence(), now);
-            }
-        }
-    }
-
-    /// Tells a slave every live template that it may come to need.
-    fn greet<T: Transmit<Frame = F>>(&mut self, io: &mut T, slave: u16, now: Timestamp) {
-        for place in 0..self.sessions.len() {
-            let id = SessionId(u32::try_from(place).expect("a table has fewer than 2^32 places"));
-            let session = self.sessions.get_mut(id).expect("a place below len");
-            let source = session.key.source.ip();
-            let next = session.sequence.next().unwrap_or_else(|| session.extra.header.sequence());
-            let needs = match self.distribution {
-                Distribution::RoundRobin => self.steer.eligible(source).contains(&slave),
-                Distribution::FlowSource => self.steer.assign(source) == Some(slave),
-            };
-            if needs {
-                session.extra.slave = Some(slave);
-                self.tell(io, id, slave, next, now);
-            }
-        }
-    }
-
-    /// Tells a slave one session's live templates.
-    ///
-    /// Under flow source the message takes the place before the exporter's `next` one in the
-    /// sequence, so that the slave sees no gap.
-    fn tell<T: Transmit<Frame = F>>(
-        &mut self,
-        io: &mut T,
-        id: SessionId,
-        slave: u16,
-        next: u32,
-        now: Timestamp,
-    ) {
-        let session = self.sessions.get(id).expect("the caller's session");
-        let route = Route {
-            session: id,
-            slave,
-            source: session.key.source,
-            port: session.key.port.saturating_add(self.port_offset),
-        };
-        if session.templates.is_empty() {
-            return;
-        }
-        let protocol = session.key.protocol;
-        if self.distribution == Distribution::FlowSource {
-            let step = u32::from(protocol == Protocol::Netflow9);
-            self.encoder.set_sequence(&route, next.wrapping_sub(step));
-        }
-        for template in session.templates.iter() {
-            let item = Item {
-                kind: Kind::Template,
-                set: set::templates_id(protocol, template.options),
-                bytes: &template.record,
-                bound: false,
-                pads: true,
-            };
-            let header = &session.extra.header;
-            // A slave that can't be reached under this IP version has no need of the template.
-            let _unreachable = self.encoder.append(io, &route, header, &item, now);
-        }
-        if self.distribution == Distribution::FlowSource {
-            self.encoder.flush_lane(io, &route);
-        }
-    }
-
-    /// Deals what was open for a slave that has died to the others.
-    fn deal_again<T: Transmit<Frame = F>>(&mut self, io: &mut T, slave: u16, now: Timestamp) {
-        let mut recalled = Vec::new();
-        self.encoder.recall(io, slave, |id, payload| recalled.push((id, payload.to_vec())));
-        for (id, payload) in recalled {
-            let message = Message::parse(&payload).expect("the encoder writes whole messages");
-            let (mut dealer, templates) = self.dealer(io, id, &message, now);
-            dealer.recalled(&message, templates);
-        }
     }
 
     /// The dealer of one message of this session, with the session's templates.

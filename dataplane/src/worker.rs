@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use hdrhistogram::Histogram;
@@ -27,6 +28,8 @@ use crate::{Discard, Timestamp};
 
 /// Longest sleep when nothing arrives: mail waits no longer.
 const IDLE_WAIT_MS: u16 = 10;
+/// Longest sleep while a message is open, or while others may hand over.
+const SHORT_WAIT_MS: u16 = 1;
 /// Datagrams taken over from other workers between two bursts of its own.
 const HANDED_BURST: usize = 64;
 /// Letters that may wait.
@@ -172,16 +175,28 @@ impl<R: Receive, T: Transmit> Running<R, T> {
         let now = Timestamp::now();
         for letter in first {
             self.read(letter, now);
+            while self.mediator.turn(&mut self.tx, now) {}
+            self.mediator.settle(&mut self.tx);
         }
+        let started = Instant::now();
         loop {
             let now = Timestamp::now();
+            self.mediator.set_clock(clock_ns(started));
             let received = self.burst(now)?;
-            self.mediator.flush_due(&mut self.tx, now);
+            let more_to_tell = self.mediator.turn(&mut self.tx, now);
+            if received == 0 {
+                self.mediator.flush_idle(&mut self.tx, now);
+            } else {
+                self.mediator.flush_due(&mut self.tx, now);
+            }
             self.mediator.settle(&mut self.tx);
+            self.mediator.note_delays(clock_ns(started));
             match mail.try_recv() {
                 Ok(ProxyMail::Stop) | Err(TryRecvError::Disconnected) => break,
                 Ok(letter) => self.read(letter, now),
-                Err(TryRecvError::Empty) if received == 0 => self.rx.wait(IDLE_WAIT_MS)?,
+                Err(TryRecvError::Empty) if received == 0 && !more_to_tell => {
+                    self.rx.wait(self.patience_ms())?;
+                }
                 Err(TryRecvError::Empty) => {}
             }
         }
@@ -189,6 +204,13 @@ impl<R: Receive, T: Transmit> Running<R, T> {
         self.tx.finish();
         self.mediator.settle(&mut self.tx);
         Ok(())
+    }
+
+    /// How long the worker may sleep in its own backend: what is open must leave soon, and what
+    /// others hand over wakes nobody.
+    fn patience_ms(&self) -> u16 {
+        let is_alone = self.exchange.is_none();
+        if is_alone && !self.mediator.is_waiting() { IDLE_WAIT_MS } else { SHORT_WAIT_MS }
     }
 
     /// Takes what has come in, here and by the other workers; returns how much.
@@ -215,7 +237,9 @@ impl<R: Receive, T: Transmit> Running<R, T> {
 
     fn read(&mut self, letter: ProxyMail, now: Timestamp) {
         match letter {
-            ProxyMail::Configure(_) => {}
+            ProxyMail::Configure(configuration) => {
+                self.mediator.configure(&mut self.tx, &configuration, now);
+            }
             ProxyMail::Health { slave, healthy, greet } => {
                 self.mediator.health(&mut self.tx, slave, healthy, greet, now);
             }
@@ -344,6 +368,10 @@ impl HandOver {
         }
         counters.records_in_flight.set(0);
     }
+}
+
+fn clock_ns(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn count_bad(counters: &Counters, bad: Discard) {
