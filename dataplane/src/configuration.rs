@@ -7,7 +7,7 @@ use crate::encode::Path;
 use crate::gate::Gate;
 
 /// The most slaves that one proxy deals to.
-pub const SLAVES_MAX: usize = 64;
+pub const SLAVES_MAX: usize = weir_ebpf::SLAVES_MAX;
 
 /// One slave of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

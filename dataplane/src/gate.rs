@@ -2,14 +2,12 @@
 //!
 //! What is configured is compiled once: prefixes become sorted ranges that don't overlap, so that a
 //! datagram costs one binary search whatever the list. IPv4 stands among IPv6 as its mapped
-//! addresses (RFC 4291, Section 2.5.5.2). Deliberately absent: any look behind the first four bytes
-//! of the payload.
+//! addresses (RFC 4291, Section 2.5.5.2). A format is told by the same function as in the kernel.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::Discard;
 use crate::io::Datagram;
-use crate::wire::{ipfix, netflow5, netflow9};
 
 /// A range of addresses: those whose first `length` bits are those of `address`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +106,7 @@ impl Compiled {
                 return Err(Discard::SourceNotAllowed);
             }
         }
-        if self.formats & format(datagram.payload) == 0 {
+        if self.formats & weir_ebpf::format(datagram.payload) == 0 {
             return Err(Discard::FormatNotAllowed);
         }
         Ok(())
@@ -157,24 +155,6 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The bit of `weir_ebpf`'s `FORMAT_*` that a payload's version says.
-fn format(payload: &[u8]) -> u8 {
-    const NETFLOW5: u8 = 1;
-    const NETFLOW9: u8 = 2;
-    const IPFIX: u8 = 4;
-    const SFLOW: u8 = 8;
-    const OTHER: u8 = 128;
-    let Some((version, rest)) = payload.split_first_chunk() else { return OTHER };
-    match u16::from_be_bytes(*version) {
-        netflow5::VERSION => NETFLOW5,
-        netflow9::VERSION => NETFLOW9,
-        ipfix::VERSION => IPFIX,
-        // sFlow version 5 counts its versions in 32 bits.
-        0 if rest.starts_with(&[0, 5]) => SFLOW,
-        _ => OTHER,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,11 +199,11 @@ mod tests {
     fn only_listed_formats_come_in() {
         let payloads: [(&[u8], u8); 6] = [
             (&[0, 5, 0, 1], 1),
-            (&[0, 9], 2),
-            (&[0, 10], 4),
+            (&[0, 9, 0, 1], 2),
+            (&[0, 10, 0, 16], 4),
             (&[0, 0, 0, 5], 8),
             (&[0, 0, 0, 4], 128),
-            (&[0], 128),
+            (&[0, 9], 128),
         ];
         for (payload, format) in payloads {
             assert_eq!(check(&gate(&["::/0"], format), "::1", payload), Ok(()));

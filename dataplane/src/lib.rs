@@ -25,7 +25,6 @@ pub mod news;
 pub mod options;
 pub mod remembered;
 pub mod session;
-mod source_hash;
 pub mod steer;
 mod table;
 pub mod template;

@@ -7,11 +7,9 @@
 
 use std::net::IpAddr;
 
-use crate::configuration::SLAVES_MAX;
-use crate::source_hash;
+use weir_ebpf::{NO_SLAVE, TABLE_LENGTH, source_hash, table_index};
 
-/// An entry without a slave.
-pub(crate) const NO_SLAVE: u16 = source_hash::NO_SLAVE;
+use crate::configuration::SLAVES_MAX;
 
 /// A slave as the table ranks it: its slot, what its rank is drawn from, and its weight.
 type Ranked = (u16, IpAddr, u16);
@@ -29,8 +27,8 @@ impl Table {
     /// Draws the table over these slaves, whose weights are above zero.
     pub(crate) fn set(&mut self, over: &[Ranked]) {
         if self.slaves.is_empty() {
-            self.slaves = vec![NO_SLAVE; source_hash::TABLE_LENGTH];
-            self.ranks = vec![f64::INFINITY; source_hash::TABLE_LENGTH];
+            self.slaves = vec![NO_SLAVE; TABLE_LENGTH];
+            self.ranks = vec![f64::INFINITY; TABLE_LENGTH];
         }
         let came: Vec<_> =
             over.iter().filter(|slave| !self.over.contains(slave)).copied().collect();
@@ -58,7 +56,7 @@ impl Table {
 
     /// The slave of a source.
     pub(crate) fn slave(&self, source: IpAddr) -> Option<u16> {
-        let slave = *self.slaves.get(source_hash::table_index(source))?;
+        let slave = *self.slaves.get(table_index(source))?;
         (slave != NO_SLAVE).then_some(slave)
     }
 
@@ -70,10 +68,18 @@ impl Table {
 
 /// A slave's rank for an entry: exponentially distributed with its weight as rate.
 fn draw(entry: u64, identity: IpAddr, weight: u16) -> f64 {
-    let bits = source_hash::source_hash(identity) ^ source_hash::mix(entry);
+    let bits = source_hash(identity) ^ mix(entry);
     // 53 bits are what a double tells apart; the half keeps the logarithm finite.
-    let uniform = ((source_hash::mix(bits) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let uniform = ((mix(bits) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     -uniform.ln() / f64::from(weight)
+}
+
+/// Splitmix64's finaliser.
+fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -95,7 +101,7 @@ mod tests {
         for n in [2u8, 4, 16] {
             let mut table = Table::default();
             table.set(&slaves(n));
-            let fair = source_hash::TABLE_LENGTH as f64 / f64::from(n);
+            let fair = TABLE_LENGTH as f64 / f64::from(n);
             for share in load(&table, usize::from(n)) {
                 assert!((share as f64 / fair - 1.0).abs() < 0.10, "{share} of {fair} among {n}");
             }
@@ -109,7 +115,7 @@ mod tests {
         let mut table = Table::default();
         table.set(&over);
         let load = load(&table, 4);
-        let fair = source_hash::TABLE_LENGTH as f64 / 8.0;
+        let fair = TABLE_LENGTH as f64 / 8.0;
         assert!((load[2] as f64 / fair - 5.0).abs() < 0.2, "{load:?}");
         assert!((load[0] as f64 / fair - 1.0).abs() < 0.15, "{load:?}");
     }
