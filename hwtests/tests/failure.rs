@@ -228,16 +228,22 @@ fn bad_input(distribution: Distribution, reader: &str) {
     send_raw(&units, &payloads);
     let (more, after) = send(&units, 2, "500");
     let total = datagrams + more + bad.len() as u64;
-    let status = must(units.wait_settled(total));
-    assert_eq!(unconserved(&status), Vec::<&str>::new());
+    must(units.wait_settled(total));
     let readers: Vec<&str> = if reader == PROXY { vec![PROXY] } else { SLAVES.to_vec() };
+    let counted = |status: &_, reason| {
+        let traffic = readers.iter().filter_map(|name| unit(status, name)?.traffic.as_ref());
+        traffic.map(|traffic| discarded(traffic, reason)).sum::<u64>()
+    };
+    // A set without a template is given up when that has not come for half a minute.
+    let status = must(wait_for("a set to be given up", 60, || {
+        let status = units.status()?;
+        let given_up = counted(&status, "unknown_template") > 0;
+        Ok(given_up.then_some(status))
+    }));
+    assert_eq!(unconserved(&status), Vec::<&str>::new());
     for (reason, _) in &bad {
         let expected = bad.iter().filter(|(other, _)| other == reason).count() as u64;
-        let counted: u64 = readers
-            .iter()
-            .filter_map(|name| unit(&status, name)?.traffic.as_ref())
-            .map(|traffic| discarded(traffic, reason))
-            .sum();
+        let counted = counted(&status, reason);
         assert_eq!(counted, expected, "{reason} at {readers:?}: {status:#?}");
     }
     let mut sent = before;

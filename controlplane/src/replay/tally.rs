@@ -55,7 +55,8 @@ impl Tally {
     }
 
     /// The report, but for what only the sender knows.
-    pub(super) fn report(self) -> Report {
+    pub(super) fn report(mut self) -> Report {
+        self.collector.finish();
         let discarded = Discard::ALL
             .iter()
             .map(|&reason| (reason.name().to_owned(), self.counters.discarded(reason)))
