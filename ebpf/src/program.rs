@@ -20,6 +20,9 @@ use crate::load::take;
 use crate::run::{self, Run};
 
 const PROGRAM: &str = "weir";
+/// The kernel's check of the program ends with EAGAIN when a signal comes in; libbpf, too, tries so
+/// often.
+const LOADS: usize = 5;
 /// No local address.
 const EMPTY: Address = [0; 16];
 
@@ -55,7 +58,13 @@ impl std::fmt::Debug for Program {
 
 impl Program {
     pub(crate) fn new(mut ebpf: Ebpf) -> Result<Self, Error> {
-        let loaded = xdp(&mut ebpf)?.load();
+        let mut loaded = xdp(&mut ebpf)?.load();
+        for _ in 1..LOADS {
+            if !matches!(&loaded, Err(error) if is_interrupted(error)) {
+                break;
+            }
+            loaded = xdp(&mut ebpf)?.load();
+        }
         loaded.map_err(|error| Error::Load(Box::new(error.into())))?;
         let program = Program {
             link: None,
@@ -205,6 +214,11 @@ impl Program {
 fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
     let program = ebpf.program_mut(PROGRAM).ok_or(Error::Object("no program weir"))?;
     program.try_into().map_err(|_| Error::Object("weir is no XDP program"))
+}
+
+fn is_interrupted(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. }
+        if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
 /// The system's own words, and what to do about the commonest.
