@@ -12,6 +12,7 @@ use weir_benches::{exporter, traffic};
 use weir_dataplane::Timestamp;
 use weir_dataplane::configuration::{Configuration, SlaveConfig};
 use weir_dataplane::encode::Path;
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::{Datagram, Tag, Transmit};
 use weir_dataplane::mediate::{Distribution, Mediator, MediatorConfig, SlaveCounters};
 use weir_dataplane::session::SessionLimits;
@@ -77,6 +78,7 @@ impl Proxy {
             configuration: Arc::new(configuration),
             port_offset: 30_000,
             sessions: SessionLimits { sessions: 200_000, ..SessionLimits::default() },
+            hold: HoldLimits::default(),
             flush_ms: 50,
             messages: 8_192,
         };

@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 
 use crate::counter::Counters;
 use crate::encode::{Encoder, Header, Item, Kind, Room, Route, Shape};
+use crate::hold::Hold;
 use crate::io::Transmit;
-use crate::session::SessionId;
+use crate::session::{Session, SessionId, Taken};
 use crate::steer::Steer;
-use crate::template::{Change, Template, TemplateStore};
-use crate::wire::set::{Set, SetKind, Sets, TemplateRecord, TemplateRecords};
+use crate::template::{Template, TemplateStore};
+use crate::wire::set::{self, Set, SetKind, Sets, TemplateRecord, TemplateRecords};
 use crate::wire::{Message, Protocol, netflow5};
 use crate::{Discard, Timestamp};
 
@@ -25,6 +26,9 @@ const PADDING_MAX: usize = 3;
 pub(crate) struct Seen {
     pub(crate) flows: u32,
     pub(crate) options: u32,
+    /// Records of earlier messages, which had waited for a template of this one.
+    pub(crate) held_flows: u32,
+    pub(crate) held_options: u32,
     /// Some set could not be read, so the number of its records is unknown.
     pub(crate) unknown: bool,
 }
@@ -62,8 +66,14 @@ pub(crate) struct Dealer<'a, T: Transmit> {
 }
 
 impl<T: Transmit> Dealer<'_, T> {
-    /// Deals everything in a message; what can't be read is counted.
-    pub(crate) fn message(&mut self, message: &Message<'_>, templates: &mut TemplateStore) -> Seen {
+    /// Deals everything in a message; what can't be read yet is held, what can't be at all is
+    /// counted.
+    pub(crate) fn message<X>(
+        &mut self,
+        message: &Message<'_>,
+        session: &mut Session<X>,
+        hold: &mut Hold,
+    ) -> Seen {
         let mut seen = Seen::default();
         let protocol = message.protocol();
         let sets = match sets(message) {
@@ -77,11 +87,17 @@ impl<T: Transmit> Dealer<'_, T> {
         for set in sets {
             let mut holds_data = true;
             let outcome = set.and_then(|set| match set.kind(protocol) {
+                SetKind::Data => match self.data(session, &set, &mut seen) {
+                    Err(Discard::UnknownTemplate) if self.keep(hold, &set) => {
+                        seen.unknown = true;
+                        Ok(())
+                    }
+                    outcome => outcome,
+                },
                 SetKind::Templates | SetKind::OptionsTemplates => {
                     holds_data = false;
-                    self.templates(protocol, templates, &set)
+                    self.templates(session, &set, hold, &mut seen)
                 }
-                SetKind::Data => self.data(templates, &set, &mut seen),
                 SetKind::Reserved => {
                     holds_data = false;
                     Err(Discard::SetReserved)
@@ -111,21 +127,25 @@ impl<T: Transmit> Dealer<'_, T> {
         }
     }
 
-    /// Learns and passes on the templates of a set.
-    fn templates(
+    /// Learns and passes on the templates of a set, and deals what has waited for them.
+    fn templates<X>(
         &mut self,
-        protocol: Protocol,
-        templates: &mut TemplateStore,
+        session: &mut Session<X>,
         set: &Set<'_>,
+        hold: &mut Hold,
+        seen: &mut Seen,
     ) -> Result<(), Discard> {
-        let outcome = learn(self.counters, protocol, templates, set, |record, changed| {
-            if changed {
+        let outcome = learn(self.counters, session, set, |session, record, taken| {
+            if taken.ends_a_meaning() {
                 // What is open under the old meaning leaves first: an open message can then always
                 // be read with the session's live templates.
                 let old = (!record.withdraws_all()).then_some(record.id);
                 self.encoder.flush_records(self.io, self.session, old);
             }
             self.broadcast(&template_item(set.id, record.bytes));
+            if taken == Taken::New {
+                self.release(session, record.id, hold, seen);
+            }
         });
         if outcome.is_err() {
             // A refused redefinition has taken the old one with it.
@@ -134,22 +154,45 @@ impl<T: Transmit> Dealer<'_, T> {
         outcome
     }
 
-    fn data(
+    fn data<X>(
         &mut self,
-        templates: &TemplateStore,
+        session: &mut Session<X>,
         set: &Set<'_>,
         seen: &mut Seen,
     ) -> Result<(), Discard> {
-        let template = templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
+        let template = session.templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
         if !template.options {
             return self.flow_set(template, set.body, seen);
         }
         for record in template.records(set.body) {
             let record = record?;
             seen.count(template, 1);
-            self.broadcast(&Item { kind: Kind::Options, shape: shape(template), bytes: record });
+            session.options.note(template, record);
+            self.broadcast(&options_item(template, record));
         }
         Ok(())
+    }
+
+    /// Holds a data set until its template comes; whether there is room for it.
+    fn keep(&self, hold: &mut Hold, set: &Set<'_>) -> bool {
+        let header = self.header.view();
+        hold.keep(self.session, self.source.ip(), set.id, header, set.body, self.now)
+    }
+
+    /// Deals what has waited for this template, each set under the header that it came under.
+    fn release<X>(&mut self, session: &mut Session<X>, id: u16, hold: &mut Hold, seen: &mut Seen) {
+        let own = self.header;
+        let mut held_seen = Seen::default();
+        hold.release(self.session, id, |held| {
+            self.header = Header::from_view(session.key.protocol, held.header);
+            let set = Set { id, body: held.body };
+            if let Err(reason) = self.data(session, &set, &mut held_seen) {
+                self.counters.discard(reason, 1);
+            }
+        });
+        self.header = own;
+        seen.held_flows += held_seen.flows;
+        seen.held_options += held_seen.options;
     }
 
     /// Deals the flow data records of a set.
@@ -305,6 +348,23 @@ pub(crate) fn shape(template: &Template) -> Shape {
     }
 }
 
+/// An options data record as an item.
+pub(crate) fn options_item<'a>(template: &Template, record: &'a [u8]) -> Item<'a> {
+    Item { kind: Kind::Options, shape: shape(template), bytes: record }
+}
+
+/// Everything that a slave must be told of a session: its templates, then its options data.
+pub(crate) fn all_items<X>(session: &Session<X>) -> impl Iterator<Item = Item<'_>> {
+    let protocol = session.key.protocol;
+    let templates = session.templates.iter().map(move |template| {
+        template_item(set::templates_id(protocol, template.options), &template.record)
+    });
+    let options = session.options.iter().filter_map(|(id, record)| {
+        session.templates.get(id).map(|template| options_item(template, record))
+    });
+    templates.chain(options)
+}
+
 /// A template record as an item; its meaning hangs on no header.
 pub(crate) fn template_item(set: u16, record: &[u8]) -> Item<'_> {
     Item { kind: Kind::Template, shape: Shape { set, bound: false, pads: true }, bytes: record }
@@ -319,55 +379,37 @@ fn sets<'a, 'm>(message: &'m Message<'a>) -> Result<Sets<'a>, &'m netflow5::Pack
     }
 }
 
-/// Takes the templates of a set into a session's store; each that was taken goes to `each`, with
-/// whether it changed the meaning of its id.
+/// Takes the templates of a set into a session; each record that did something goes to `each`.
 ///
 /// # Errors
 /// The first reason for which a template of the set could not be taken; those before it were.
-fn learn(
+fn learn<X>(
     counters: &Counters,
-    protocol: Protocol,
-    templates: &mut TemplateStore,
+    session: &mut Session<X>,
     set: &Set<'_>,
-    mut each: impl FnMut(&TemplateRecord<'_>, bool),
+    mut each: impl FnMut(&mut Session<X>, &TemplateRecord<'_>, Taken),
 ) -> Result<(), Discard> {
     let mut outcome = Ok(());
-    for record in TemplateRecords::new(protocol, set) {
-        let taken = record.and_then(|record| {
-            let changed = take(protocol, templates, &record)?;
-            if record.withdrawal && !changed {
-                return Ok(());
+    for record in TemplateRecords::new(session.key.protocol, set) {
+        let learned = record.and_then(|record| {
+            let taken = session.take(&record)?;
+            if taken != Taken::Nothing {
+                counters.templates_received.add(u64::from(!record.withdrawal));
+                each(session, &record, taken);
             }
-            counters.templates_received.add(u64::from(!record.withdrawal));
-            each(&record, changed);
             Ok(())
         });
-        outcome = outcome.and(taken);
+        outcome = outcome.and(learned);
     }
     outcome
 }
 
-/// Takes one template record or withdrawal; whether it changed the meaning of an id.
-fn take(
-    protocol: Protocol,
-    templates: &mut TemplateStore,
-    record: &TemplateRecord<'_>,
-) -> Result<bool, Discard> {
-    if record.withdraws_all() {
-        return Ok(templates.withdraw_all(record.options));
-    }
-    if record.withdrawal {
-        return Ok(templates.withdraw(record.id));
-    }
-    Ok(templates.learn(protocol, record)? == Change::Changed)
-}
-
-/// Reads a message that is handed on as it is: its templates are learned, its records counted.
-/// Nothing ends here, so nothing is discarded.
-pub(crate) fn listen_in(
+/// Reads a message that is handed on as it is: its templates and options data are remembered, its
+/// records counted. Nothing ends here, so nothing is discarded.
+pub(crate) fn listen_in<X>(
     counters: &Counters,
     message: &Message<'_>,
-    templates: &mut TemplateStore,
+    session: &mut Session<X>,
 ) -> Seen {
     let mut seen = Seen::default();
     let protocol = message.protocol();
@@ -378,12 +420,10 @@ pub(crate) fn listen_in(
     for set in sets {
         let outcome = set.and_then(|set| match set.kind(protocol) {
             SetKind::Templates | SetKind::OptionsTemplates => {
-                learn(counters, protocol, templates, &set, |_, _| ())
+                learn(counters, session, &set, |_, _, _| ())
             }
             SetKind::Data => {
-                let template = templates.get(set.id).ok_or(Discard::UnknownTemplate);
-                let outcome = template.and_then(|template| count(template, set.body, &mut seen));
-                seen.unknown |= outcome.is_err();
+                seen.unknown |= overhear(session, &set, &mut seen).is_err();
                 Ok(())
             }
             SetKind::Reserved => Ok(()),
@@ -391,6 +431,19 @@ pub(crate) fn listen_in(
         seen.unknown |= outcome == Err(Discard::SetLength);
     }
     seen
+}
+
+/// Counts a data set's records, and remembers what is options data.
+fn overhear<X>(session: &mut Session<X>, set: &Set<'_>, seen: &mut Seen) -> Result<(), Discard> {
+    let template = session.templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
+    if template.options {
+        for record in template.records(set.body) {
+            session.options.note(template, record?);
+            seen.options += 1;
+        }
+        return Ok(());
+    }
+    count(template, set.body, seen)
 }
 
 /// Counts a data set's records.

@@ -1,12 +1,14 @@
 //! Forwarding in the kernel, as a worker sees it: the flow-source model without user space.
 
-use weir_ebpf::{Events, Steering};
+use weir_ebpf::{Events, Sources, Steering};
 
 /// What worker 0 steers the kernel's forwarding with.
 #[derive(Debug)]
 pub struct ForwardHandles {
     /// Tables and hops.
     pub steering: Steering,
+    /// The known sources: those that the program reports are put there.
+    pub sources: Sources,
     /// What the program tells.
     pub events: Events,
     /// The index of the device that exporters' packets come in by.

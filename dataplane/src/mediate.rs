@@ -17,12 +17,12 @@ use crate::counter::{Counter, Counters};
 use crate::deal::{self, Dealer, Seen};
 use crate::encode::{Encoder, Header};
 use crate::gate::Gates;
+use crate::hold::{Hold, HoldLimits};
 use crate::io::{Datagram, Purpose, Tag, Transmit};
 use crate::latency::Latency;
 use crate::news::{Herald, News};
-use crate::session::{Session, SessionId, SessionKey, SessionLimits, SessionTable};
+use crate::session::{Inserted, Session, SessionId, SessionKey, SessionLimits, SessionTable};
 use crate::steer::Steer;
-use crate::template::TemplateStore;
 use crate::wire::Message;
 use crate::{Discard, Timestamp};
 
@@ -69,6 +69,8 @@ pub struct MediatorConfig {
     pub port_offset: u16,
     /// Bounds of the session table.
     pub sessions: SessionLimits,
+    /// Bounds of what is held until its template comes.
+    pub hold: HoldLimits,
     /// How long a record may wait in an open message, milliseconds.
     pub flush_ms: u64,
     /// How many messages may be open at once.
@@ -80,6 +82,8 @@ pub struct MediatorConfig {
 struct Upstream {
     /// The header of its newest message: templates told anew are sent under it.
     header: Header,
+    /// That message's sequence number.
+    sequence: u32,
     /// Flow source: the slave that got its last datagram, and which of its lives that was.
     slave: Option<(u16, u32)>,
 }
@@ -90,6 +94,7 @@ pub struct Mediator<F> {
     distribution: Distribution,
     port_offset: u16,
     sessions: SessionTable<Upstream>,
+    hold: Hold,
     steer: Steer,
     gates: Gates,
     encoder: Encoder<F>,
@@ -148,6 +153,7 @@ impl<F> Mediator<F> {
             distribution: config.distribution,
             port_offset: config.port_offset,
             sessions: SessionTable::new(config.sessions),
+            hold: Hold::new(config.hold),
             steer: Steer::new(config.distribution == Distribution::FlowSource),
             gates: Gates::new(&config.configuration.gates),
             encoder: Encoder::new(config.flush_ms, config.messages),
@@ -202,9 +208,17 @@ impl<F> Mediator<F> {
         self.encoder.is_waiting()
     }
 
-    /// Closes every open message, at the worker's end.
+    /// Closes every open message.
     pub fn flush_all<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
         self.encoder.flush_all(io);
+    }
+
+    /// Closes every open message and gives up what is held, at the worker's end.
+    pub fn finish<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
+        self.flush_all(io);
+        let held = self.hold.clear();
+        self.give_up(held);
+        self.settle(io);
     }
 
     /// Pushes out what was sent, and counts it: once a burst.
@@ -243,6 +257,7 @@ impl<F> Mediator<F> {
             }
         });
         counters.records_in_flight.set(encoder.in_flight());
+        counters.sets_held.set(self.hold.len() as u64);
         self.tell_again(io);
     }
 
@@ -271,10 +286,10 @@ impl<F> Mediator<F> {
     ) -> Result<(), Discard> {
         let message = Message::parse(datagram.payload)?;
         let id = self.session(io, datagram, &message, now)?;
-        let (mut dealer, templates) = self.dealer(io, id, &message, now);
-        let seen = dealer.message(&message, templates);
-        self.counters.records_decoded.add(u64::from(seen.flows));
-        self.counters.options_decoded.add(u64::from(seen.options));
+        let (mut dealer, session, hold) = self.dealer(io, id, &message, now);
+        let seen = dealer.message(&message, session, hold);
+        self.counters.records_decoded.add(u64::from(seen.flows + seen.held_flows));
+        self.counters.options_decoded.add(u64::from(seen.options + seen.held_options));
         self.observe(id, &message, &seen);
         Ok(())
     }
@@ -292,8 +307,8 @@ impl<F> Mediator<F> {
             && let Ok(id) = self.session(io, datagram, &message, now)
         {
             self.tell_before(io, id, slave, message.sequence());
-            let templates = &mut self.sessions.get_mut(id).expect("just found").templates;
-            let seen = deal::listen_in(&self.counters, &message, templates);
+            let session = self.sessions.get_mut(id).expect("just found");
+            let seen = deal::listen_in(&self.counters, &message, session);
             self.observe(id, &message, &seen);
         }
         let port = datagram.destination.port().saturating_add(self.port_offset);
@@ -347,17 +362,42 @@ impl<F> Mediator<F> {
         let id = match self.sessions.find(&key) {
             Some(id) => id,
             None => {
-                let inserted = self.sessions.insert(key, now, Upstream { header, slave: None })?;
-                if inserted.evicted.is_some() {
-                    self.encoder.flush_session(io, inserted.id);
-                }
-                self.encoder.begin(inserted.id);
+                let inserted = self.sessions.insert(
+                    key,
+                    now,
+                    Upstream { header, sequence: 0, slave: None },
+                )?;
+                self.begin(io, &inserted);
                 self.herald.tell(News::Source { source: key.source, port: key.port });
                 inserted.id
             }
         };
-        self.sessions.touch(id, now).extra.header = header;
+        let upstream = &mut self.sessions.touch(id, now).extra;
+        (upstream.header, upstream.sequence) = (header, message.sequence());
+        self.flush_stripped(io);
         Ok(id)
+    }
+
+    /// Begins a new session in its place; one that has given way leaves nothing behind.
+    fn begin<T: Transmit<Frame = F>>(&mut self, io: &mut T, inserted: &Inserted<Upstream>) {
+        if inserted.evicted.is_some() {
+            self.encoder.flush_session(io, inserted.id);
+            let held = self.hold.forget(inserted.id);
+            self.give_up(held);
+        }
+        self.encoder.begin(inserted.id);
+    }
+
+    /// Sends what is open of sessions that have lost their templates: it could not be read again.
+    fn flush_stripped<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
+        while let Some(id) = self.sessions.take_stripped() {
+            self.encoder.flush_records(io, id, None);
+        }
+    }
+
+    /// Counts data sets that have waited in vain.
+    fn give_up(&self, sets: u64) {
+        self.counters.discard(Discard::UnknownTemplate, sets);
     }
 
     fn observe(&mut self, id: SessionId, message: &Message<'_>, seen: &Seen) {
@@ -367,14 +407,14 @@ impl<F> Mediator<F> {
         session.observe(message.sequence(), units, &self.counters);
     }
 
-    /// The dealer of one message of this session, with the session's templates.
+    /// The dealer of one message of this session, with the session and what is held.
     fn dealer<'a, T: Transmit<Frame = F>>(
         &'a mut self,
         io: &'a mut T,
         id: SessionId,
         message: &Message<'_>,
         now: Timestamp,
-    ) -> (Dealer<'a, T>, &'a mut TemplateStore) {
+    ) -> (Dealer<'a, T>, &'a mut Session<Upstream>, &'a mut Hold) {
         let session = self.sessions.get_mut(id).expect("the caller's session");
         let dealer = Dealer {
             io,
@@ -387,6 +427,6 @@ impl<F> Mediator<F> {
             port: session.key.port.saturating_add(self.port_offset),
             now,
         };
-        (dealer, &mut session.templates)
+        (dealer, session, &mut self.hold)
     }
 }

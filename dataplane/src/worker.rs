@@ -249,8 +249,13 @@ impl<R: Receive, T: Transmit> Running<R, T> {
                 let latency = self.mediator.latency().clone();
                 answer(&to, WorkerReport { sessions, latency });
             }
-            ProxyMail::Remember(to) => answer(&to, Vec::new()),
-            ProxyMail::Recall(_) | ProxyMail::Stop => {}
+            ProxyMail::Remember(to) => answer(&to, self.mediator.remember(REMEMBERED_MAX)),
+            ProxyMail::Recall(sessions) => {
+                for remembered in &sessions {
+                    self.mediator.recall_session(&mut self.tx, remembered, now);
+                }
+            }
+            ProxyMail::Stop => {}
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use weir_dataplane::Counters;
 use weir_dataplane::configuration::{Configuration, SlaveConfig};
 use weir_dataplane::encode::Path;
+use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::open::Backend;
 use weir_dataplane::mediate::{Distribution as Dealing, MediatorConfig, SlaveCounters};
 use weir_dataplane::session::SessionLimits;
@@ -177,6 +178,7 @@ fn mediator(group: &ProxyGroup, slaves: &[Unit]) -> MediatorConfig {
         configuration: Arc::new(configuration),
         port_offset: PORT_OFFSET,
         sessions: SessionLimits::default(),
+        hold: HoldLimits::default(),
         flush_ms: FLUSH_MS,
         messages: OPEN_MESSAGES,
     }

@@ -21,6 +21,14 @@ impl Header {
         Header { protocol: message.protocol(), bytes }
     }
 
+    /// Of the bytes that [`Header::view`] has given.
+    pub(crate) fn from_view(protocol: Protocol, view: &[u8]) -> Self {
+        let mut bytes = [0; netflow5::HEADER_LENGTH];
+        let length = view.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&view[..length]);
+        Header { protocol, bytes }
+    }
+
     pub(crate) fn view(&self) -> &[u8] {
         let length = match self.protocol {
             Protocol::Netflow5 => netflow5::HEADER_LENGTH,
@@ -28,11 +36,6 @@ impl Header {
             Protocol::Ipfix => ipfix::HEADER_LENGTH,
         };
         &self.bytes[..length]
-    }
-
-    /// The sequence number as the exporter wrote it.
-    pub(crate) fn sequence(&self) -> u32 {
-        Message::parse(self.view()).map_or(0, |message| message.sequence())
     }
 
     /// Whether records may move between messages under these headers and keep their meaning.

@@ -6,18 +6,21 @@
 //! templates when its first datagram goes to a slave that has not got them; nothing is to be told of
 //! a session that stays silent.
 
-use super::{Distribution, Mediator};
+use super::{Distribution, Mediator, Upstream};
 use crate::Timestamp;
 use crate::configuration::{Configuration, SLAVES_MAX};
 use crate::deal;
-use crate::encode::Route;
+use crate::encode::{Header, Route};
 use crate::gate::Gates;
 use crate::io::Transmit;
+use crate::remembered::Remembered;
 use crate::session::SessionId;
-use crate::wire::{Message, set};
+use crate::wire::Message;
 
 /// Sessions told in one turn of the loop.
 const TOLD_AT_ONCE: u32 = 256;
+/// Flow source: a life of no slave, for a session that must be told to whoever gets it.
+const NOBODY: (u16, u32) = (u16::MAX, 0);
 
 impl<F> Mediator<F> {
     /// Takes another configuration. Nothing that is open is lost: what a slave that is gone was to
@@ -82,6 +85,8 @@ impl<F> Mediator<F> {
     /// A bounded piece of what is left to tell: once a turn of the worker's loop. Returns whether
     /// there is more.
     pub fn turn<T: Transmit<Frame = F>>(&mut self, io: &mut T, now: Timestamp) -> bool {
+        let expired = self.hold.expire(now);
+        self.give_up(expired);
         let Some((slave, first)) = self.steer.greeting() else { return false };
         let places = u32::try_from(self.sessions.len()).expect("places are counted in 32 bits");
         let end = places.min(first.saturating_add(TOLD_AT_ONCE));
@@ -107,7 +112,8 @@ impl<F> Mediator<F> {
                     self.tell(io, id, slave, now);
                 }
                 Distribution::FlowSource if self.steer.assign(source) == Some(slave) => {
-                    self.tell_in_sequence(io, id, slave, session.extra.header.sequence());
+                    let next = session.sequence.next().unwrap_or(session.extra.sequence);
+                    self.tell_in_sequence(io, id, slave, next);
                 }
                 Distribution::RoundRobin | Distribution::FlowSource => {}
             }
@@ -131,7 +137,7 @@ impl<F> Mediator<F> {
         }
     }
 
-    /// Round robin: tells a slave one session's live templates, in the session's lane.
+    /// Round robin: tells a slave one session's live templates and options data, in the session's lane.
     fn tell<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
@@ -139,23 +145,18 @@ impl<F> Mediator<F> {
         slave: u16,
         now: Timestamp,
     ) {
-        let session = self.sessions.get(id).expect("the caller's session");
-        if session.templates.is_empty() {
-            return;
-        }
         let route = self.route(id, slave);
-        for template in session.templates.iter() {
-            let set = set::templates_id(session.key.protocol, template.options);
-            let item = deal::template_item(set, &template.record);
-            // A slave that can't be reached under this IP version has no need of the template.
+        let session = self.sessions.get(id).expect("the caller's session");
+        for item in deal::all_items(session) {
+            // A slave that can't be reached under this IP version has no need of it.
             let _unreachable = self.encoder.append(io, &route, &session.extra.header, &item, now);
         }
         // Nothing may follow for long, and open messages are few.
         self.encoder.flush_templates(io, &route);
     }
 
-    /// Flow source: tells a slave one session's live templates, in messages that take the places
-    /// before the exporter's `next` one in the sequence.
+    /// Flow source: tells a slave one session's live templates and options data, in messages that take
+    /// the places before the exporter's `next` one in the sequence.
     fn tell_in_sequence<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
@@ -165,11 +166,41 @@ impl<F> Mediator<F> {
     ) {
         let session = self.sessions.get(id).expect("the caller's session");
         let route = self.route(id, slave);
-        let items = session.templates.iter().map(|template| {
-            let set = set::templates_id(session.key.protocol, template.options);
-            deal::template_item(set, &template.record)
-        });
+        let items = deal::all_items(session);
         self.encoder.tell(io, &route, &session.extra.header, items, next);
+    }
+
+    /// Sessions whose templates or options data have changed since last asked, at most so many.
+    pub fn remember(&mut self, most: usize) -> Vec<Remembered> {
+        let changed = self.sessions.take_changed(most);
+        let remember = |id| {
+            let header = &self.sessions.get(id)?.extra.header;
+            self.sessions.remember(id, header.view())
+        };
+        changed.into_iter().filter_map(remember).collect()
+    }
+
+    /// Makes a session again that an earlier worker remembered, and tells it to the slaves that are
+    /// there already. One that has come back by itself stays as it is; one for which there is no room
+    /// is forgotten.
+    pub fn recall_session<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        remembered: &Remembered,
+        now: Timestamp,
+    ) {
+        let header = Header::from_view(remembered.key.protocol, &remembered.header);
+        let upstream = Upstream { header, sequence: 0, slave: Some(NOBODY) };
+        let Ok(Some(inserted)) = self.sessions.recall(remembered, now, upstream) else { return };
+        self.begin(io, &inserted);
+        self.flush_stripped(io);
+        if self.distribution == Distribution::RoundRobin {
+            for turn in 0.. {
+                let (source, id) = (remembered.key.source.ip(), inserted.id);
+                let Some(slave) = self.steer.listener(source, id.0, turn) else { break };
+                self.tell(io, id, slave, now);
+            }
+        }
     }
 
     fn route(&self, session: SessionId, slave: u16) -> Route {
@@ -198,8 +229,8 @@ impl<F> Mediator<F> {
     ) {
         for (id, payload) in recalled {
             let message = Message::parse(&payload).expect("the encoder writes whole messages");
-            let (mut dealer, templates) = self.dealer(io, id, &message, now);
-            dealer.recalled(&message, templates);
+            let (mut dealer, session, _) = self.dealer(io, id, &message, now);
+            dealer.recalled(&message, &session.templates);
         }
     }
 }

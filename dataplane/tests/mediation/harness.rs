@@ -84,6 +84,7 @@ impl Proxy {
             configuration: Arc::new(configuration),
             port_offset: 30_000,
             sessions: SessionLimits::default(),
+            hold: HoldLimits::default(),
             flush_ms: 50,
             messages: 256,
         };

@@ -307,3 +307,94 @@ fn a_quiet_worker_sends_at_once_and_its_delays_are_known() {
     assert_eq!(latency.len(), 1);
     assert!((1_980_000..2_020_001).contains(&latency.max()), "{}", latency.max());
 }
+
+/// Options template 512: scope interface (element 10), option its name (element 82).
+fn options_template() -> Vec<u8> {
+    set_of(
+        3,
+        &[512u16, 2, 1, 10, 4, 82, 4].into_iter().flat_map(u16::to_be_bytes).collect::<Vec<_>>(),
+    )
+}
+
+#[test]
+fn data_before_its_template_is_dealt_when_that_comes_under_its_own_header() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 2);
+    let early = message(Version::V9, 3, 0, false, 0..7);
+    let late = message(Version::V9, 40, 1, true, 7..9);
+    proxy.take(exporter(1), &early);
+    proxy.deliver();
+    assert_eq!(proxy.counters.sets_held.get(), 1);
+    assert_eq!(proxy.counters.records_decoded.get(), 0);
+    proxy.take(exporter(1), &late);
+    proxy.deliver();
+    assert_eq!(proxy.counters.sets_held.get(), 0);
+    assert_eq!(proxy.counters.records_decoded.get(), 9);
+    // A collector that had the template from the start sees the same times.
+    let announced = message(Version::V9, 0, 0, true, 0..0);
+    let straight = straight(&[announced, early, late].map(|payload| (exporter(1), payload)));
+    assert_eq!(proxy.rows(), sorted([&straight.rows].into_iter()));
+    for slave in &proxy.slaves {
+        assert_eq!(slave.counters.discarded(Discard::UnknownTemplate), 0);
+        assert_eq!(slave.counters.sequence_lost.get(), 0);
+    }
+    proxy.assert_conserved();
+}
+
+#[test]
+fn data_whose_template_never_comes_ends_as_such() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
+    proxy.take(exporter(1), &message(Version::V9, 0, 0, false, 0..7));
+    proxy.mediator.turn(&mut proxy.io, NOW.plus_ms(29_999));
+    assert_eq!(proxy.counters.discarded(Discard::UnknownTemplate), 0);
+    proxy.mediator.turn(&mut proxy.io, NOW.plus_ms(30_000));
+    assert_eq!(proxy.counters.discarded(Discard::UnknownTemplate), 1);
+    proxy.take(exporter(1), &message(Version::V9, 0, 1, false, 0..7));
+    proxy.mediator.finish(&mut proxy.io);
+    assert_eq!(proxy.counters.discarded(Discard::UnknownTemplate), 2);
+    assert_eq!(proxy.counters.sets_held.get(), 0);
+}
+
+#[test]
+fn a_slave_that_returns_is_told_options_data_too() {
+    for model in [Distribution::RoundRobin, Distribution::FlowSource] {
+        let mut proxy = Proxy::new(model, 1);
+        let name = |interface: u32, name: &[u8; 4]| [&interface.to_be_bytes()[..], name].concat();
+        let data = [name(1, b"eth0"), name(2, b"eth1"), name(1, b"wan0")].concat();
+        proxy.take(exporter(1), &ipfix(0, &[options_template(), set_of(512, &data)].concat()));
+        proxy.deliver();
+        assert_eq!(proxy.slaves[0].counters.options_decoded.get(), 3);
+        proxy.slaves[0] = SlaveEnd::new();
+        proxy.health(0, false, false);
+        proxy.health(0, true, true);
+        proxy.take(exporter(1), &ipfix(3, &set_of(2, &template_of(256, &[(1, 8)]))));
+        proxy.deliver();
+        let slave = &proxy.slaves[0].counters;
+        assert_eq!(slave.options_decoded.get(), 2, "{model:?}: the newest of each interface");
+        assert_eq!(slave.discarded(Discard::UnknownTemplate), 0);
+        assert_eq!((slave.sequence_lost.get(), slave.sequence_resets.get()), (0, 0), "{model:?}");
+        proxy.assert_conserved();
+    }
+}
+
+#[test]
+fn a_proxy_that_starts_anew_forwards_the_first_data_it_sees() {
+    for model in [Distribution::RoundRobin, Distribution::FlowSource] {
+        let mut proxy = Proxy::new(model, 2);
+        proxy.take(exporter(1), &message(Version::V9, 0, 0, true, 0..3));
+        proxy.deliver();
+        let remembered = proxy.mediator.remember(256);
+        assert_eq!(remembered.len(), 1);
+        assert_eq!(proxy.mediator.remember(256), []);
+        let mut proxy = Proxy::new(model, 2);
+        for session in &remembered {
+            proxy.mediator.recall_session(&mut proxy.io, session, NOW);
+        }
+        proxy.take(exporter(1), &message(Version::V9, 1, 1, false, 3..10));
+        proxy.deliver();
+        assert_eq!(proxy.slaves.iter().map(|slave| slave.rows.rows()).sum::<usize>(), 7);
+        for slave in &proxy.slaves {
+            assert_eq!(slave.counters.discarded(Discard::UnknownTemplate), 0);
+        }
+        proxy.assert_conserved();
+    }
+}

@@ -210,6 +210,7 @@ pub fn open(config: &AfxdpConfig) -> Result<Opened, Error> {
     }
     let forward = config.forward.then(|| ForwardHandles {
         steering,
+        sources: kernel.sources.clone(),
         events,
         device: opening.device.index,
         mac: opening.device.mac,
