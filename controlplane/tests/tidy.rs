@@ -22,7 +22,7 @@ const UNSAFE: [&str; 9] = [
     "dataplane/src/io/socket.rs",
     "dataplane/src/io/device.rs",
     "dataplane/src/io/afxdp/memory.rs",
-    "dataplane/src/io/afxdp/rings.rs",
+    "dataplane/src/io/afxdp/rings",
     "dataplane/tests/memory.rs",
     "store/src/map.rs",
     "tuning/src/ethtool.rs",

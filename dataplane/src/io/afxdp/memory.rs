@@ -7,7 +7,6 @@
 //! Invariant: the mapping stays where it is until the last handle on it is dropped.
 #![allow(unsafe_code)] // a mapping, its policy, and slices of memory that the kernel writes to
 
-use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 
@@ -18,30 +17,12 @@ const ADVICE_POPULATE: i32 = 23;
 /// NUMA nodes that a mask has room for.
 const NODES_MAX: usize = 1024;
 
-/// Which pages the memory lies on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pages {
-    /// Huge ones: few entries of the processor's address tables cover all frames.
-    Huge,
-    /// Ordinary ones, and why.
-    Ordinary(String),
-}
-
-impl fmt::Display for Pages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Pages::Huge => f.write_str("huge pages"),
-            Pages::Ordinary(reason) => write!(f, "no huge pages: {reason}"),
-        }
-    }
-}
-
 /// A mapping of private memory, zeroed and populated.
 #[derive(Debug)]
 pub(super) struct Memory {
     start: NonNull<u8>,
     length: usize,
-    pages: Pages,
+    huge: bool,
     node: Option<u32>,
 }
 
@@ -52,28 +33,19 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Maps `length` bytes or a little more, near NUMA node `node` where one is given. `others` is
-    /// how many more such mappings will be asked for, for the advice on huge pages.
+    /// Maps `length` bytes or a little more, on huge pages if there are enough, near NUMA node `node`
+    /// where one is given.
     ///
     /// # Errors
     /// What the system says when not even ordinary pages can be had.
-    pub(super) fn map(length: usize, node: Option<u32>, others: usize) -> io::Result<Self> {
-        let pool = HugePages::read();
-        let huge_length = length.next_multiple_of(pool.page_bytes);
-        match Self::try_map(huge_length, node, libc::MAP_HUGETLB) {
-            Ok(mut memory) => {
-                memory.pages = Pages::Huge;
-                Ok(memory)
-            }
-            Err(_) => {
-                let mut memory = Self::try_map(length.next_multiple_of(4096), node, 0)?;
-                memory.pages = Pages::Ordinary(pool.advice(huge_length, others));
-                Ok(memory)
-            }
-        }
+    pub(super) fn map(length: usize, node: Option<u32>) -> io::Result<Self> {
+        let huge_length = length.next_multiple_of(HugePages::read().page_bytes);
+        Self::try_map(huge_length, node, libc::MAP_HUGETLB)
+            .or_else(|_| Self::try_map(length.next_multiple_of(4096), node, 0))
     }
 
     fn try_map(length: usize, node: Option<u32>, flags: i32) -> io::Result<Self> {
+        let huge = flags & libc::MAP_HUGETLB != 0;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other.
@@ -82,8 +54,7 @@ impl Memory {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).expect("a mapping is never at address 0");
-        let pages = Pages::Ordinary(String::new());
-        let mut memory = Memory { start, length, pages, node: None };
+        let mut memory = Memory { start, length, huge, node: None };
         memory.node = node.filter(|&node| memory.prefer(node).is_ok());
         memory.populate()?;
         Ok(memory)
@@ -132,8 +103,9 @@ impl Memory {
         NonNull::slice_from_raw_parts(self.start, self.length)
     }
 
-    pub(super) fn pages(&self) -> &Pages {
-        &self.pages
+    /// Whether it lies on huge pages: then few entries of the processor's address tables cover it.
+    pub(super) fn is_huge(&self) -> bool {
+        self.huge
     }
 
     /// The NUMA node that was asked for its pages.
@@ -176,6 +148,11 @@ impl Drop for Memory {
     }
 }
 
+/// What to do so that `count` more mappings of `length` bytes find huge pages.
+pub(super) fn advice(length: usize, count: usize) -> String {
+    HugePages::read().advice(length, count)
+}
+
 /// The host's pool of huge pages.
 struct HugePages {
     page_bytes: usize,
@@ -201,12 +178,12 @@ impl HugePages {
         }
     }
 
-    /// What to do so that this mapping of `length` bytes and `others` more find their pages.
-    fn advice(&self, length: usize, others: usize) -> String {
-        let needed = length.div_ceil(self.page_bytes) * (others + 1);
+    fn advice(&self, length: usize, count: usize) -> String {
+        let needed = length.div_ceil(self.page_bytes) * count;
         let total = self.total.saturating_sub(self.free) + needed;
         format!(
-            "{needed} needed, {free} free: echo {total} > /proc/sys/vm/nr_hugepages",
+            "{needed} huge pages are missing and {free} free: echo {total} > \
+             /proc/sys/vm/nr_hugepages",
             free = self.free
         )
     }
@@ -219,9 +196,9 @@ mod tests {
     #[test]
     fn a_mapping_holds_what_is_written_to_it() {
         for node in [None, Some(0), Some(5_000)] {
-            let memory = Memory::map(3 * 4096 + 1, node, 0).unwrap();
+            let memory = Memory::map(3 * 4096 + 1, node).unwrap();
             let length = memory.area().len();
-            assert!(length >= 3 * 4096 + 1);
+            assert!(length > 3 * 4096);
             // SAFETY: this test alone knows the mapping, and the slice ends with its statement.
             unsafe { memory.bytes_mut(length - 8, 8) }.fill(7);
             // SAFETY: nobody writes any more.
@@ -233,7 +210,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "bytes of this mapping")]
     fn a_range_beyond_the_mapping_is_refused() {
-        let memory = Memory::map(4096, None, 0).unwrap();
+        let memory = Memory::map(4096, None).unwrap();
         // SAFETY: refused before anything is touched.
         unsafe { memory.bytes(memory.area().len(), 1) };
     }
@@ -242,8 +219,10 @@ mod tests {
     fn the_advice_counts_what_others_use_already() {
         let text = "HugePages_Total:      40\nHugePages_Free:       10\nHugePages_Rsvd:        2\n\
                     Hugepagesize:       2048 kB\n";
-        let advice = HugePages::parse(text).advice(64 << 20, 3);
-        assert_eq!(advice, "128 needed, 8 free: echo 160 > /proc/sys/vm/nr_hugepages");
+        let advice = HugePages::parse(text).advice(64 << 20, 4);
+        let expected =
+            "128 huge pages are missing and 8 free: echo 160 > /proc/sys/vm/nr_hugepages";
+        assert_eq!(advice, expected);
         assert_eq!(HugePages::parse("").page_bytes, 2 << 20);
     }
 }

@@ -25,7 +25,6 @@ mod rings;
 mod transmit;
 
 pub use kernel::Kernel;
-pub use memory::Pages;
 pub use receive::AfxdpReceive;
 pub use transmit::{AfxdpFrame, AfxdpTransmit};
 
@@ -144,8 +143,8 @@ pub struct Mode {
     pub zero_copy: bool,
     /// Whether packets longer than a frame are received.
     pub jumbo: bool,
-    /// What the frames lie on.
-    pub pages: Pages,
+    /// Whether the frames lie on huge pages.
+    pub huge_pages: bool,
     /// The NUMA node that the frames are on, where the device is near one.
     pub node: Option<u32>,
     /// Busy polling as asked for, and whether the kernel has it.
@@ -162,7 +161,7 @@ impl fmt::Display for Mode {
         if self.jumbo {
             f.write_str(", jumbo packets in several frames")?;
         }
-        write!(f, ", {}", self.pages)?;
+        f.write_str(if self.huge_pages { ", huge pages" } else { ", no huge pages" })?;
         match self.node {
             Some(node) => write!(f, ", NUMA node {node}")?,
             None => f.write_str(", no NUMA node of its own")?,
@@ -235,9 +234,17 @@ struct Opening<'a> {
     slow: Option<UdpReceive>,
     lanes: Vec<(AfxdpReceive, AfxdpTransmit)>,
     /// Each lane's queue and what it got.
-    granted: Vec<(u32, Grant, Pages, Option<u32>)>,
+    granted: Vec<Granted>,
     /// What to say of the devices to send by.
     egress: Vec<String>,
+}
+
+/// What a queue got.
+struct Granted {
+    queue: u32,
+    grant: Grant,
+    huge_pages: bool,
+    node: Option<u32>,
 }
 
 impl<'a> Opening<'a> {
@@ -274,8 +281,8 @@ impl<'a> Opening<'a> {
 
     /// Opens a lane for each of `queues` and tells the program its socket.
     fn add_lanes(&mut self, queues: &[u32], program: &mut Program) -> Result<(), Error> {
-        for (at, &queue) in queues.iter().enumerate() {
-            let (receive, frames, send) = self.open_queue(queue, queues.len() - 1 - at)?;
+        for &queue in queues {
+            let (receive, frames, send) = self.open_queue(queue)?;
             program.set_socket(queue, receive.descriptor().as_raw_fd())?;
             let mut ports = vec![Port::new(&self.config.device, self.device, send)];
             self.open_egress(&frames, &mut ports);
@@ -287,18 +294,14 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
-    /// Opens a queue's rings. `others` more are to come, for the advice on huge pages.
-    fn open_queue(
-        &mut self,
-        queue: u32,
-        others: usize,
-    ) -> Result<(ReceiveRing, Frames, SendRing), Error> {
+    /// Opens a queue's rings.
+    fn open_queue(&mut self, queue: u32) -> Result<(ReceiveRing, Frames, SendRing), Error> {
         let name = &self.config.device;
         let wanted = self.wanted();
         let length = rings::memory_length(wanted.send_frames);
-        let map = || Memory::map(length, self.node, others).map_err(Error::Memory);
+        let map = || Memory::map(length, self.node).map_err(Error::Memory);
         let memory = map()?;
-        let (pages, node) = (memory.pages().clone(), memory.node());
+        let (huge_pages, node) = (memory.is_huge(), memory.node());
         let (receive, frames, send, grant) =
             rings::open(name, queue, memory, wanted).map_err(|error| {
                 let whole = Wanted { multi_buffer: false, ..wanted };
@@ -307,7 +310,7 @@ impl<'a> Opening<'a> {
                 }
                 Error::Socket { device: name.clone(), queue, reason: error }
             })?;
-        self.granted.push((queue, grant, pages, node));
+        self.granted.push(Granted { queue, grant, huge_pages, node });
         Ok((receive, frames, send))
     }
 
@@ -339,22 +342,27 @@ impl<'a> Opening<'a> {
     }
 
     fn end(self, attach: AttachMode, kernel: Kernel, forward: Option<ForwardHandles>) -> Opened {
-        let mode = |(queue, grant, pages, node): (u32, Grant, Pages, Option<u32>)| {
+        let mode = |&Granted { queue, grant, huge_pages, node }: &Granted| {
             let mode = Mode {
                 attach,
                 zero_copy: grant.zero_copy,
                 jumbo: self.jumbo,
-                pages,
+                huge_pages,
                 node,
                 busy_poll: self.config.busy_poll.map(|asked| (asked, grant.busy_poll)),
             };
             (queue, mode.to_string())
         };
-        let modes: Vec<_> = self.granted.into_iter().map(mode).collect();
+        let modes: Vec<_> = self.granted.iter().map(mode).collect();
         let mut sentence = format!("AF_XDP on {}{}", self.config.device, told(&modes));
         for more in &self.egress {
             sentence += "; ";
             sentence += more;
+        }
+        let ordinary = self.granted.iter().filter(|granted| !granted.huge_pages).count();
+        if ordinary > 0 {
+            sentence += "; ";
+            sentence += &memory::advice(rings::memory_length(self.config.frames), ordinary);
         }
         Opened { lanes: self.lanes, kernel, forward, sentence }
     }
@@ -384,23 +392,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mode_says_what_was_had_and_what_to_do() {
-        let advice = "128 needed, 0 free: echo 128 > /proc/sys/vm/nr_hugepages";
+    fn the_mode_says_what_was_had() {
         let mode = Mode {
             attach: AttachMode::Native,
             zero_copy: false,
             jumbo: true,
-            pages: Pages::Ordinary(advice.to_owned()),
+            huge_pages: false,
             node: Some(1),
             busy_poll: Some((BusyPoll { us: 20, budget: 64 }, true)),
         };
-        let said = mode.to_string();
         assert_eq!(
-            said,
-            format!(
-                "native XDP, copy mode, jumbo packets in several frames, no huge pages: {advice}, \
-                 NUMA node 1, busy polling (20 us, 64 packets)"
-            )
+            mode.to_string(),
+            "native XDP, copy mode, jumbo packets in several frames, no huge pages, NUMA node 1, \
+             busy polling (20 us, 64 packets)"
         );
     }
 

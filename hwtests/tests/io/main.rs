@@ -6,6 +6,8 @@
 //! within its namespace with a role.
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+mod lanes;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -43,25 +45,40 @@ struct Lab {
 impl Lab {
     /// `None`, with a sentence, where this process may not make namespaces.
     fn build(name: &str) -> Option<Lab> {
+        Lab::with_queues(name, 1)
+    }
+
+    /// As [`Lab::build`], with so many queues at each end.
+    fn with_queues(name: &str, queues: u32) -> Option<Lab> {
         let made = Command::new("id").arg("-u").output().expect("id runs");
         if made.stdout.trim_ascii() != b"0" {
             eprintln!("skipped: network namespaces need root");
             return None;
         }
         let id = std::process::id();
-        let lab =
-            Lab { left: format!("weirio-{name}-{id}-l"), right: format!("weirio-{name}-{id}-r") };
+        let lab = Lab { left: format!("wi-{name}-{id}-l"), right: format!("wi-{name}-{id}-r") };
         run("ip", &["netns", "add", &lab.left]);
         run("ip", &["netns", "add", &lab.right]);
-        let veth = "link add left numtxqueues 1 numrxqueues 1 type veth peer name right";
-        let veth =
-            format!("-n {} {veth} netns {} numtxqueues 1 numrxqueues 1", lab.left, lab.right);
-        run("ip", &veth.split(' ').collect::<Vec<_>>());
+        lab.join("left", "right", queues);
         lab.configure(&lab.left, "left", 1);
         lab.configure(&lab.right, "right", 2);
         lab.introduce(&lab.left, "left", 2, &lab.mac(&lab.right, "right"));
         lab.introduce(&lab.right, "right", 1, &lab.mac(&lab.left, "left"));
         Some(lab)
+    }
+
+    /// Joins the namespaces by a further pair of devices.
+    fn join(&self, left: &str, right: &str, queues: u32) {
+        let count = format!("numtxqueues {queues} numrxqueues {queues}");
+        let veth = format!("link add {left} {count} type veth peer name {right}");
+        let veth = format!("-n {} {veth} netns {} {count}", self.left, self.right);
+        run("ip", &veth.split(' ').collect::<Vec<_>>());
+        if queues > 1 {
+            let queues = queues.to_string();
+            for (namespace, device) in [(&self.left, left), (&self.right, right)] {
+                self.exec(namespace, &["ethtool", "-L", device, "rx", &queues, "tx", &queues]);
+            }
+        }
     }
 
     fn configure(&self, namespace: &str, device: &str, number: u8) {
@@ -189,6 +206,10 @@ fn a_role_within_a_namespace() {
         Ok("export") => export(),
         Ok("transmit") => transmit(),
         Ok("tune") => tune(),
+        Ok("lanes") => lanes::receive(),
+        Ok("spread") => lanes::export(),
+        Ok("leave") => lanes::transmit(),
+        Ok("fall") => lanes::lose_the_device(),
         _ => eprintln!("skipped: no role given"),
     }
 }
@@ -239,6 +260,8 @@ fn config(device: &str, listen: &[SocketAddr]) -> AfxdpConfig {
 fn collect(receive: &mut impl Receive, expected: u64) {
     let mut seen: BTreeMap<(SocketAddr, SocketAddr, usize), u64> = BTreeMap::new();
     let (mut total, mut bad) = (0u64, Vec::new());
+    // Unless told otherwise, a payload repeats one byte.
+    let any = argument("ANY") == "1";
     let mut last = Instant::now();
     // A little longer than needed: a datagram that comes twice must be seen twice.
     while last.elapsed() < Duration::from_millis(if total < expected { 8_000 } else { 400 }) {
@@ -246,7 +269,8 @@ fn collect(receive: &mut impl Receive, expected: u64) {
         let count = receive
             .burst(
                 &mut |datagram| {
-                    assert!(datagram.payload.iter().all(|&byte| byte == datagram.payload[0]));
+                    let first = datagram.payload[0];
+                    assert!(any || datagram.payload.iter().all(|&byte| byte == first));
                     let key = (datagram.source, datagram.destination, datagram.payload.len());
                     *seen.entry(key).or_default() += 1;
                 },
