@@ -12,8 +12,11 @@ use weir_controlplane::lab::{Error, Network, tool};
 use weir_controlplane::replay::Report;
 
 pub mod corpus;
+pub mod exporter;
+pub mod frames;
 pub mod nfcapd;
 pub mod tshark;
+pub mod witness;
 
 /// The built `weir`, which stands beside the folder of the test executables.
 ///

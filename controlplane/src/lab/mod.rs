@@ -17,7 +17,7 @@ pub mod process;
 pub mod tool;
 pub mod units;
 
-pub use network::{Network, Site};
+pub use network::{Cable, Network, Site};
 pub use process::Process;
 pub use units::{Answer, Group, Units};
 

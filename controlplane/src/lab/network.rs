@@ -2,7 +2,9 @@
 //!
 //! Each site has an IPv4 address `net.index + 1` and, in namespaces, an IPv6 one. Offloads are off:
 //! on a veth pair a checksum left to the hardware is never computed, and an XDP program would see
-//! the packet without it. Reverse path filters are off, since packets bear exporters' addresses.
+//! the packet without it. The switch's ends have GRO on, without which a veth takes nothing that an
+//! XDP program at its peer redirects. Reverse path filters are off, since packets bear exporters'
+//! addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::Command;
@@ -58,6 +60,21 @@ impl Site {
     }
 }
 
+/// What joins a site in a namespace to the switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cable {
+    /// Receive and transmit queues of either end.
+    pub queues: u32,
+    /// The largest IP packet on it, bytes.
+    pub mtu: u32,
+}
+
+impl Default for Cable {
+    fn default() -> Self {
+        Cable { queues: 1, mtu: 1_500 }
+    }
+}
+
 /// Sites that reach each other; gone when dropped.
 #[derive(Debug)]
 pub struct Network {
@@ -72,11 +89,21 @@ impl Network {
     /// # Errors
     /// When the user or the kernel does not allow it; nothing is left behind then.
     pub fn in_namespaces(names: &[&str]) -> Result<Network, Error> {
+        let sites: Vec<_> = names.iter().map(|&name| (name, Cable::default())).collect();
+        Network::wired(&sites)
+    }
+
+    /// [`Network::in_namespaces`] where each site has a cable of its own kind.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wired(sites: &[(&str, Cable)]) -> Result<Network, Error> {
         remove_stale();
         let lab = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("weir-{}-{lab}", std::process::id());
         let switch = format!("{prefix}-switch");
-        let sites = (1..).zip(names).map(|(n, name)| Site {
+        let cables: Vec<Cable> = sites.iter().map(|(_, cable)| *cable).collect();
+        let sites = (1..).zip(sites).map(|(n, (name, _))| Site {
             name: (*name).into(),
             v4: Ipv4Addr::new(10, 77, 0, n),
             v6: Some(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(n))),
@@ -87,9 +114,9 @@ impl Network {
             sites.iter().filter_map(|site| site.namespace.clone()).collect();
         namespaces.push(switch.clone());
         let network = Network { sites, namespaces };
-        network.wire(&switch)?;
-        for site in &network.sites {
-            network.settle(site)?;
+        network.wire(&switch, &cables)?;
+        for (site, cable) in network.sites.iter().zip(&cables) {
+            network.settle(site, cable)?;
         }
         Ok(network)
     }
@@ -148,7 +175,7 @@ impl Network {
     }
 
     /// Creates the namespaces, the switch and the cables between.
-    fn wire(&self, switch: &str) -> Result<(), Error> {
+    fn wire(&self, switch: &str, cables: &[Cable]) -> Result<(), Error> {
         let mut lines = String::new();
         for namespace in &self.namespaces {
             lines += &format!("netns add {namespace}\n");
@@ -156,25 +183,25 @@ impl Network {
         batch(None, &lines)?;
         let mut lines =
             String::from("link add name switch type bridge stp_state 0 mcast_snooping 0\n");
-        for (n, site) in self.sites.iter().enumerate() {
+        for (n, (site, Cable { queues, mtu })) in self.sites.iter().zip(cables).enumerate() {
             let namespace = site.namespace.as_deref().unwrap_or_default();
             lines += &format!(
-                "link add name port{n} numtxqueues 1 numrxqueues 1 type veth \
-                 peer name {DEVICE} numtxqueues 1 numrxqueues 1 netns {namespace}\n\
+                "link add name port{n} mtu {mtu} numtxqueues {queues} numrxqueues {queues} type veth \
+                 peer name {DEVICE} mtu {mtu} numtxqueues {queues} numrxqueues {queues} \
+                 netns {namespace}\n\
                  link set dev port{n} master switch up\n"
             );
         }
         lines += "link set dev switch up\n";
         shell(switch, "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")?;
         batch(Some(switch), &lines)?;
-        let ports: String = (0..self.sites.len())
-            .map(|n| format!("ethtool -K port{n} tx off tso off gso off gro off >/dev/null;"))
-            .collect();
+        let ports: String =
+            (0..).zip(cables).map(|(n, cable)| tune(&format!("port{n}"), cable, "on")).collect();
         shell(switch, &ports)
     }
 
     /// Settings and addresses of one site.
-    fn settle(&self, site: &Site) -> Result<(), Error> {
+    fn settle(&self, site: &Site, cable: &Cable) -> Result<(), Error> {
         let (Some(namespace), Some(v6)) = (&site.namespace, site.v6) else { return Ok(()) };
         shell(
             namespace,
@@ -182,8 +209,8 @@ impl Network {
                 "cd /proc/sys/net; \
                  for c in all default {DEVICE}; do \
                    echo 0 > ipv4/conf/$c/rp_filter; echo 0 > ipv6/conf/$c/accept_dad; \
-                 done; \
-                 ethtool -K {DEVICE} tx off tso off gso off gro off >/dev/null"
+                 done; {}",
+                tune(DEVICE, cable, "off")
             ),
         )?;
         let lines = format!(
@@ -204,6 +231,18 @@ impl Drop for Network {
             let _ = tool::run(Command::new("ip").args(["netns", "del", namespace]));
         }
     }
+}
+
+/// What makes an end of a cable like one of a wire: checksums and VLAN tags stand in the frame. A
+/// device uses but one of its queues until it is told.
+fn tune(device: &str, cable: &Cable, gro: &str) -> String {
+    let mut line = format!(
+        "ethtool -K {device} tx off tso off gso off gro {gro} txvlan off rxvlan off >/dev/null;"
+    );
+    if cable.queues > 1 {
+        line += &format!("ethtool -L {device} rx {0} tx {0} >/dev/null;", cable.queues);
+    }
+    line
 }
 
 /// Lines of `ip`, in a namespace or (for namespaces themselves) outside.
