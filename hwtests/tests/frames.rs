@@ -44,12 +44,23 @@ struct Kind {
     shape: Shape,
     /// In each datagram.
     records: u16,
+    /// How the first datagram, which brings the templates, is packed.
+    first: Wrap,
+    /// How the others are.
     wrap: Wrap,
 }
 
 impl Kind {
     const fn v4(name: &'static str, wrap: Wrap) -> Kind {
-        Kind { name, v6: false, dialect: Dialect::V9, shape: Shape::Full, records: 20, wrap }
+        Kind {
+            name,
+            v6: false,
+            dialect: Dialect::V9,
+            shape: Shape::Full,
+            records: 20,
+            first: wrap,
+            wrap,
+        }
     }
 
     const fn v6(name: &'static str, wrap: Wrap) -> Kind {
@@ -58,6 +69,10 @@ impl Kind {
 
     const fn dialect(self, dialect: Dialect) -> Kind {
         Kind { dialect, ..self }
+    }
+
+    const fn first(self, first: Wrap) -> Kind {
+        Kind { first, ..self }
     }
 
     const fn shape(self, shape: Shape, records: u16) -> Kind {
@@ -94,6 +109,18 @@ fn kinds() -> Vec<Kind> {
         Kind::v4("no record at all, padded to 60 bytes", Wrap::Padded)
             .shape(Shape::Bare, 0)
             .dialect(Dialect::Ipfix),
+    ]
+}
+
+/// Data that overtakes its template: fragments take the kernel's way, and need longer.
+fn overtaking() -> Vec<Kind> {
+    vec![
+        Kind::v4("templates in fragments, data whole", Wrap::Plain)
+            .shape(Shape::Full, 45)
+            .first(ORDERED),
+        Kind::v6("templates in fragments, data whole, IPv6", Wrap::Plain)
+            .shape(Shape::Full, 35)
+            .first(REVERSED),
     ]
 }
 
@@ -162,13 +189,13 @@ impl Stage {
             let at = SocketAddr::new(address, 40_000 + u16::from(number));
             let mut exporter = Exporter::new(at, number, kind.dialect);
             for datagram in 0..DATAGRAMS {
-                let payload = match datagram {
-                    0 => exporter.first(kind.shape, kind.records),
-                    _ => exporter.next(kind.shape, kind.records),
+                let (wrap, payload) = match datagram {
+                    0 => (kind.first, exporter.first(kind.shape, kind.records)),
+                    _ => (kind.wrap, exporter.next(kind.shape, kind.records)),
                 };
                 let identification = u16::from(number) << 8 | datagram as u16;
                 let to = self.target(kind.v6);
-                all.extend(self.hop.frames(kind.wrap, at, to, &payload, identification));
+                all.extend(self.hop.frames(wrap, at, to, &payload, identification));
             }
             exporters.push(exporter);
         }
@@ -202,7 +229,9 @@ fn stored(units: &Units) -> BTreeMap<IpAddr, Vec<(IpAddr, u64, u64)>> {
     for row in &answer.rows {
         let address = |column: &str| row.get(column).and_then(|v| v.as_str()?.parse().ok());
         let number = |column: &str| row.get(column).and_then(serde_json::Value::as_u64);
-        let (Some(exporter), Some(destination)) = (address("exporter"), address("destination_address")) else {
+        let (Some(exporter), Some(destination)) =
+            (address("exporter"), address("destination_address"))
+        else {
             panic!("an exporter and a destination in {row:?}")
         };
         let (packets, bytes) = (number("packets"), number("bytes"));
@@ -257,6 +286,7 @@ fn matrix(test: &str, distribution: Distribution, io: &'static str) {
         return;
     }
     let mut kinds = kinds();
+    kinds.extend(overtaking());
     kinds.extend(jumbo());
     match io {
         "afxdp" => kinds.extend(tagged()),
