@@ -133,12 +133,13 @@ fn send(
     transmit.send(frame, 1_001, source, to, tag);
 }
 
-/// Sends while its device is taken down and up again; says which messages failed.
+/// Sends while its device is taken down and up again, or removed; says which messages failed.
 pub(super) fn lose_the_device() {
     let listen = ["0.0.0.0:2055".parse().unwrap()];
     let mut opened = afxdp::open(&config("right", &listen)).unwrap();
     say(&format!("\nready {}", opened.sentence));
-    let (_, transmit) = &mut opened.lanes[0];
+    let gone = argument("GONE") == "1";
+    let (receive, transmit) = &mut opened.lanes[0];
     let to: SocketAddr = "10.77.0.1:32055".parse().unwrap();
     transmit.set_next_hop(to.ip(), Some(hop("right", &argument("MAC"))));
     let mut failed = [0u32; 3];
@@ -151,14 +152,15 @@ pub(super) fn lose_the_device() {
         for n in 0..PHASE {
             // In mid-burst: what is queued for the ring fails with the rest.
             if n == BURST / 2 && phase == 1 {
-                run("ip", &["link", "set", "right", "down"]);
+                let down = ["link", "set", "right", "down"];
+                run("ip", if gone { &["link", "del", "right"] } else { &down });
             }
             send(transmit, phase as u32 * PHASE + n, to, &mut |error| panic!("{error}"));
             if n % BURST == BURST - 1 {
                 transmit.flush(&mut |tag, _| report(tag, phase));
             }
         }
-        if phase == 1 {
+        if phase == 1 && !gone {
             run("ip", &["link", "set", "right", "up"]);
             std::thread::sleep(Duration::from_millis(1_500));
             transmit.flush(&mut |tag, _| report(tag, phase));
@@ -166,6 +168,12 @@ pub(super) fn lose_the_device() {
     }
     transmit.finish();
     transmit.flush(&mut |tag, _| report(tag, 2));
+    let start = Instant::now();
+    for _ in 0..20 {
+        receive.burst(&mut |_| (), &mut |_| ()).unwrap();
+        receive.wait(10).unwrap();
+    }
+    assert!(start.elapsed() > Duration::from_millis(150), "a device that is gone wakes nobody");
     say(&format!("failed {failed:?}"));
 }
 
@@ -238,9 +246,9 @@ fn packets_leave_by_the_device_of_their_next_hop() {
     }
 }
 
-#[test]
-fn what_a_device_that_goes_down_did_not_send_is_reported_and_the_rest_arrives() {
-    let Some(lab) = Lab::build("dn") else { return };
+/// Messages that failed before, while and after the device is away; what arrived adds up with them.
+fn failures(name: &str, gone: &str) -> Option<Vec<u32>> {
+    let lab = Lab::build(name)?;
     let port = SLAVE_PORT.to_string();
     // More than can come, so that it waits until nothing does any more.
     let expected = (4 * PHASE).to_string();
@@ -248,14 +256,26 @@ fn what_a_device_that_goes_down_did_not_send_is_reported_and_the_rest_arrives() 
     let mut receiver = lab.play(&lab.left, "receive", &arguments);
     receiver.expect("ready");
     let mac = lab.mac(&lab.left, "left");
-    let mut sender = lab.play(&lab.right, "fall", &[("MAC", &mac)]);
+    let mut sender = lab.play(&lab.right, "fall", &[("MAC", &mac), ("GONE", gone)]);
     let mode = sender.expect("ready");
     let failed = sender.expect("failed");
     let seen = receiver.finish();
     eprintln!("{mode}\nfailed {failed}\n{seen}");
     let counts: Vec<u32> =
         failed.trim_matches(['[', ']']).split(", ").map(|count| count.parse().unwrap()).collect();
-    assert_eq!(counts, [0, PHASE, 0], "all while it was down, none before and after");
     let arrived = 3 * PHASE - counts.iter().sum::<u32>();
     assert!(seen.contains(&format!("10.77.0.1:32055 1001 {arrived}\n")), "{seen}");
+    Some(counts)
+}
+
+#[test]
+fn what_a_device_that_goes_down_did_not_send_is_reported_and_the_rest_arrives() {
+    let Some(failed) = failures("dn", "0") else { return };
+    assert_eq!(failed, [0, PHASE, 0], "all while it was down, none before and after");
+}
+
+#[test]
+fn a_device_that_is_removed_sends_no_more_and_wakes_nobody() {
+    let Some(failed) = failures("rm", "1") else { return };
+    assert_eq!(failed, [0, PHASE, PHASE], "all since it was removed");
 }
