@@ -26,6 +26,7 @@ use crate::steer::Steer;
 use crate::wire::Message;
 use crate::{Discard, Timestamp};
 
+mod overhear;
 mod roster;
 
 /// How long a message stays open when nothing comes in, ms.
@@ -102,6 +103,8 @@ pub struct Mediator<F> {
     slaves: Arc<Vec<SlaveCounters>>,
     /// Flow source: how often each slave has had to be told everything anew.
     lives: [u32; SLAVES_MAX],
+    /// Whether the kernel forwards most datagrams, so that no gap can be told.
+    forwarded: bool,
     herald: Herald,
     latency: Latency,
 }
@@ -161,6 +164,7 @@ impl<F> Mediator<F> {
             counters,
             slaves,
             lives: [0; SLAVES_MAX],
+            forwarded: false,
             latency: Latency::new(),
         };
         mediator.take_slaves(&config.configuration);
@@ -403,6 +407,9 @@ impl<F> Mediator<F> {
     fn observe(&mut self, id: SessionId, message: &Message<'_>, seen: &Seen) {
         let session = self.sessions.get_mut(id).expect("the caller's session");
         session.records += u64::from(seen.flows);
+        if self.forwarded {
+            return;
+        }
         let units = seen.units(message.protocol());
         session.observe(message.sequence(), units, &self.counters);
     }

@@ -23,6 +23,7 @@ pub struct Steer {
     v6: Family,
     assigned: HashMap<IpAddr, u16>,
     tables: bool,
+    version: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +84,7 @@ impl Steer {
             v6: Family::default(),
             assigned: HashMap::new(),
             tables,
+            version: 0,
         }
     }
 
@@ -203,6 +205,16 @@ impl Steer {
         assigned.or_else(|| self.family(source).table.slave(source))
     }
 
+    /// Flow source: the sources that are assigned whatever the table says, and their slaves.
+    pub fn assigned(&self) -> impl Iterator<Item = (IpAddr, u16)> {
+        self.assigned.iter().map(|(&source, &slave)| (source, slave))
+    }
+
+    /// Another number after each change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Flow source: the slave of each entry of the table, `NO_SLAVE` without one.
     pub fn table(&self, v4: bool) -> &[u16] {
         if v4 { self.v4.table.slaves() } else { self.v6.table.slaves() }
@@ -213,6 +225,7 @@ impl Steer {
     }
 
     fn recount(&mut self) {
+        self.version += 1;
         for (family, v4) in [(&mut self.v4, true), (&mut self.v6, false)] {
             let fit = |slot: &Slot| slot.healthy && slot.greeting.is_none() && slot.reachable(v4);
             let slots = (0u16..).zip(&self.slots).filter(|(_, slot)| fit(slot));

@@ -18,7 +18,7 @@ use weir_store::Batch;
 use crate::collect::{Collector, CollectorConfig};
 use crate::configuration::Configuration;
 use crate::counter::Counters;
-use crate::forward::ForwardHandles;
+use crate::forward::{Forward, ForwardHandles};
 use crate::handover::Exchange;
 use crate::io::{Datagram, NextHop, Receive, Transmit};
 use crate::mediate::{Mediator, MediatorConfig, SessionReport, SlaveCounters};
@@ -153,9 +153,13 @@ impl ProxyWorker {
         T::Frame: Send,
     {
         let ProxyWorkerConfig { mediator, core, lane, exchange, forward, news, first } = config;
-        let mediator = Mediator::new(mediator, Arc::clone(&counters), slaves, news);
+        let mut mediator = Mediator::new(mediator, Arc::clone(&counters), slaves, news);
+        if forward.is_some() {
+            mediator.set_forwarded();
+        }
+        let forward = forward.map(|handles| Box::new(Forward::new(handles)));
         let (rx, tx) = halves;
-        let worker = Running { mediator, rx, tx, exchange, _forward: forward, counters };
+        let worker = Running { mediator, rx, tx, exchange, forward, counters };
         spawn(&format!("weir-proxy-{lane}"), core, move |mail| worker.run(first, &mail))
     }
 }
@@ -166,7 +170,7 @@ struct Running<R, T: Transmit> {
     rx: R,
     tx: T,
     exchange: Option<Exchange>,
-    _forward: Option<ForwardHandles>,
+    forward: Option<Box<Forward>>,
     counters: Arc<Counters>,
 }
 
@@ -183,7 +187,10 @@ impl<R: Receive, T: Transmit> Running<R, T> {
             let now = Timestamp::now();
             self.mediator.set_clock(clock_ns(started));
             let received = self.burst(now)?;
-            let more_to_tell = self.mediator.turn(&mut self.tx, now);
+            let mut more_to_do = self.mediator.turn(&mut self.tx, now);
+            if let Some(forward) = &mut self.forward {
+                more_to_do |= forward.turn(&mut self.mediator, &mut self.tx, now);
+            }
             if received == 0 {
                 self.mediator.flush_idle(&mut self.tx, now);
             } else {
@@ -194,7 +201,7 @@ impl<R: Receive, T: Transmit> Running<R, T> {
             match mail.try_recv() {
                 Ok(ProxyMail::Stop) | Err(TryRecvError::Disconnected) => break,
                 Ok(letter) => self.read(letter, now),
-                Err(TryRecvError::Empty) if received == 0 && !more_to_tell => {
+                Err(TryRecvError::Empty) if received == 0 && !more_to_do => {
                     self.rx.wait(self.patience_ms())?;
                 }
                 Err(TryRecvError::Empty) => {}
@@ -243,7 +250,12 @@ impl<R: Receive, T: Transmit> Running<R, T> {
             ProxyMail::Health { slave, healthy, greet } => {
                 self.mediator.health(&mut self.tx, slave, healthy, greet, now);
             }
-            ProxyMail::NextHop { to, hop } => self.tx.set_next_hop(to, hop),
+            ProxyMail::NextHop { to, hop } => {
+                self.tx.set_next_hop(to, hop);
+                if let Some(forward) = &mut self.forward {
+                    forward.set_next_hop(to, hop);
+                }
+            }
             ProxyMail::Report(to) => {
                 let sessions = self.mediator.sessions().collect();
                 let latency = self.mediator.latency().clone();

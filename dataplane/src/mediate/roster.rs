@@ -18,7 +18,7 @@ use crate::session::SessionId;
 use crate::wire::Message;
 
 /// Sessions told in one turn of the loop.
-const TOLD_AT_ONCE: u32 = 256;
+pub(super) const TOLD_AT_ONCE: u32 = 256;
 /// Flow source: a life of no slave, for a session that must be told to whoever gets it.
 const NOBODY: (u16, u32) = (u16::MAX, 0);
 
