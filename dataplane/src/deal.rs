@@ -63,6 +63,17 @@ pub(crate) struct Dealer<'a, T: Transmit> {
     pub(crate) source: SocketAddr,
     pub(crate) port: u16,
     pub(crate) now: Timestamp,
+    /// The session's, to be kept with it from message to message.
+    pub(crate) recent: Option<Recent>,
+}
+
+/// What is needed of the live template of fixed length that a session's data last had: most data sets
+/// are of the same one, and the template itself lies two steps away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recent {
+    shape: Shape,
+    /// Bytes of a record.
+    length: usize,
 }
 
 impl<T: Transmit> Dealer<'_, T> {
@@ -136,6 +147,9 @@ impl<T: Transmit> Dealer<'_, T> {
         seen: &mut Seen,
     ) -> Result<(), Discard> {
         let outcome = learn(self.counters, session, set, |session, record, taken| {
+            if taken != Taken::Same {
+                self.recent = None;
+            }
             if taken.ends_a_meaning() {
                 // What is open under the old meaning leaves first: an open message can then always
                 // be read with the session's live templates.
@@ -149,6 +163,7 @@ impl<T: Transmit> Dealer<'_, T> {
         });
         if outcome.is_err() {
             // A refused redefinition has taken the old one with it.
+            self.recent = None;
             self.encoder.flush_records(self.io, self.session, None);
         }
         outcome
@@ -160,8 +175,14 @@ impl<T: Transmit> Dealer<'_, T> {
         set: &Set<'_>,
         seen: &mut Seen,
     ) -> Result<(), Discard> {
+        if let Some(recent) = self.recent.filter(|recent| recent.shape.set == set.id) {
+            seen.flows += self.fixed_flows(&recent, set.body);
+            return Ok(());
+        }
         let template = session.templates.get(set.id).ok_or(Discard::UnknownTemplate)?;
         if !template.options {
+            let recent = |length| Recent { shape: shape(template), length };
+            self.recent = template.fixed_length.map(recent);
             return self.flow_set(template, set.body, seen);
         }
         for record in template.records(set.body) {
@@ -206,10 +227,15 @@ impl<T: Transmit> Dealer<'_, T> {
         let Some(length) = template.fixed_length else {
             return self.variable_flows(template, &shape, body, seen);
         };
-        let count = body.len() as u32 / length as u32;
-        seen.count(template, count);
-        self.flows(&shape, &body[..count as usize * length], length);
+        seen.flows += self.fixed_flows(&Recent { shape, length }, body);
         Ok(())
+    }
+
+    /// Deals the records of one length of a set; how many there were.
+    fn fixed_flows(&mut self, of: &Recent, body: &[u8]) -> u32 {
+        let count = body.len() as u32 / of.length as u32;
+        self.flows(&of.shape, &body[..count as usize * of.length], of.length);
+        count
     }
 
     /// Deals records of one length, which stand one behind the other in `rest`.

@@ -268,9 +268,15 @@ impl<F> Encoder<F> {
         bytes: &[u8],
         count: u16,
     ) {
+        // Where many sessions compete for places, waiting to fill the last bit of one costs more
+        // than it saves: its frame and its place stay warm for the next.
+        let is_crowded = self.free.len() < self.slots.len() / 2;
         let open = self.slots[room.slot as usize].as_mut().expect("a room is in an open message");
         open.push(io, Kind::Flow, shape, bytes, count);
         self.in_flight += u64::from(count);
+        if is_crowded && open.is_nearly_full() {
+            self.close(io, room.slot);
+        }
     }
 
     /// Appends a template or an options data record to its route's open message, opening or closing

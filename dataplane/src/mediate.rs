@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 
 use crate::configuration::{Configuration, SLAVES_MAX};
 use crate::counter::{Counter, Counters};
-use crate::deal::{self, Dealer, Seen};
+use crate::deal::{self, Dealer, Recent, Seen};
 use crate::encode::{Encoder, Header};
 use crate::gate::Gates;
 use crate::hold::{Hold, HoldLimits};
@@ -85,6 +85,8 @@ struct Upstream {
     header: Header,
     /// That message's sequence number.
     sequence: u32,
+    /// Round robin: the template of its last data.
+    recent: Option<Recent>,
     /// Flow source: the slave that got its last datagram, and which of its lives that was.
     slave: Option<(u16, u32)>,
 }
@@ -292,6 +294,7 @@ impl<F> Mediator<F> {
         let id = self.session(io, datagram, &message, now)?;
         let (mut dealer, session, hold) = self.dealer(io, id, &message, now);
         let seen = dealer.message(&message, session, hold);
+        session.extra.recent = dealer.recent;
         self.counters.records_decoded.add(u64::from(seen.flows + seen.held_flows));
         self.counters.options_decoded.add(u64::from(seen.options + seen.held_options));
         self.observe(id, &message, &seen);
@@ -369,7 +372,7 @@ impl<F> Mediator<F> {
                 let inserted = self.sessions.insert(
                     key,
                     now,
-                    Upstream { header, sequence: 0, slave: None },
+                    Upstream { header, sequence: 0, recent: None, slave: None },
                 )?;
                 self.begin(io, &inserted);
                 self.herald.tell(News::Source { source: key.source, port: key.port });
@@ -396,6 +399,7 @@ impl<F> Mediator<F> {
     fn flush_stripped<T: Transmit<Frame = F>>(&mut self, io: &mut T) {
         while let Some(id) = self.sessions.take_stripped() {
             self.encoder.flush_records(io, id, None);
+            self.sessions.get_mut(id).expect("a place of the table").extra.recent = None;
         }
     }
 
@@ -433,6 +437,7 @@ impl<F> Mediator<F> {
             source: session.key.source,
             port: session.key.port.saturating_add(self.port_offset),
             now,
+            recent: session.extra.recent,
         };
         (dealer, session, &mut self.hold)
     }

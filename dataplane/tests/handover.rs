@@ -64,7 +64,8 @@ fn start(lane: usize, exchange: handover::Exchange) -> Worker {
         first: vec![ProxyMail::Health { slave: 0, healthy: true, greet: true }],
     };
     let (halves, page) = ((receive, transmit), SlaveCounters::page());
-    let handle = ProxyWorker::spawn(config, halves, Arc::clone(&counters), page).unwrap();
+    let handle = ProxyWorker::spawn(config, halves, Arc::clone(&counters), page);
+    let handle = handle.expect("a thread starts");
     Worker { feed, counters, handle }
 }
 

@@ -150,6 +150,11 @@ impl<F> Open<F> {
         }
     }
 
+    /// Whether seven eighths of it are full.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.limit.saturating_sub(self.length) < self.limit / 8
+    }
+
     /// Whether there may be flow data records of this set.
     pub(super) fn may_hold(&self, set: u16) -> bool {
         self.sets & bit(set) != 0

@@ -190,7 +190,7 @@ impl<F> Mediator<F> {
         now: Timestamp,
     ) {
         let header = Header::from_view(remembered.key.protocol, &remembered.header);
-        let upstream = Upstream { header, sequence: 0, slave: Some(NOBODY) };
+        let upstream = Upstream { header, sequence: 0, recent: None, slave: Some(NOBODY) };
         let Ok(Some(inserted)) = self.sessions.recall(remembered, now, upstream) else { return };
         self.begin(io, &inserted);
         self.flush_stripped(io);

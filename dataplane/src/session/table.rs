@@ -18,7 +18,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::source::{self, Sources};
 use super::{Sequence, Session, SessionId, SessionKey, SessionLimits};
@@ -95,7 +97,10 @@ pub struct SessionTable<X> {
     limits: SessionLimits,
     templates: Budgets,
     options: Budgets,
-    by_key: HashMap<SessionKey, u32>,
+    /// Places by key. Only the place stands here: the key is looked at where the session is, which
+    /// whoever finds it touches anyway.
+    by_key: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     slots: Vec<Slot<X>>,
     /// By [`Standing`], the least recently seen first.
     standings: [List; 4],
@@ -130,7 +135,8 @@ impl<X> SessionTable<X> {
             limits: SessionLimits { sessions, ..limits },
             templates: Budgets::new(limits.template_bytes),
             options: Budgets::new(limits.option_bytes),
-            by_key: HashMap::with_capacity(reserved),
+            by_key: HashTable::with_capacity(reserved),
+            hasher: DefaultHashBuilder::default(),
             slots: Vec::with_capacity(reserved),
             standings: [List::EMPTY; 4],
             standing_links: Links::with_capacity(reserved),
@@ -153,7 +159,7 @@ impl<X> SessionTable<X> {
     pub fn memory(limits: &SessionLimits) -> usize {
         let place = size_of::<Slot<X>>()
             + 2 * size_of::<u64>()
-            + 3 * (size_of::<(SessionKey, u32)>() + 1)
+            + 3 * (size_of::<u32>() + 1)
             + 3 * 2 * size_of::<u32>()
             + source::MEMORY;
         limits.sessions * place + limits.template_bytes + limits.option_bytes
@@ -165,11 +171,16 @@ impl<X> SessionTable<X> {
         match &self.last {
             Some((last, slot)) if last == key => Some(SessionId(*slot)),
             _ => {
-                let slot = *self.by_key.get(key)?;
+                let slot = self.place_of(key)?;
                 self.last = Some((*key, slot));
                 Some(SessionId(slot))
             }
         }
+    }
+
+    fn place_of(&self, key: &SessionKey) -> Option<u32> {
+        let is = |&place: &u32| self.slots[place as usize].session.key == *key;
+        self.by_key.find(self.hasher.hash_one(key), is).copied()
     }
 
     /// Makes a session, which counts as first seen at `now`. Where there is no place left, another
@@ -188,7 +199,7 @@ impl<X> SessionTable<X> {
         now: Timestamp,
         extra: X,
     ) -> Result<Inserted<X>, Discard> {
-        assert!(!self.by_key.contains_key(&key), "a session is made once");
+        assert!(self.place_of(&key).is_none(), "a session is made once");
         self.settle();
         let old = self.place_for(&key, now)?;
         if let Some(place) = old {
@@ -211,7 +222,9 @@ impl<X> SessionTable<X> {
                 ((self.slots.len() - 1) as u32, None)
             }
         };
-        self.by_key.insert(key, place);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = |&place: &u32| hasher.hash_one(slots[place as usize].session.key);
+        self.by_key.insert_unique(hasher.hash_one(key), place, hash);
         self.standings[Standing::Bare as usize].append(&mut self.standing_links, place);
         self.sources.get_mut(source).on_probation.append(&mut self.source_links, place);
         self.relieve(place);
@@ -398,7 +411,10 @@ impl<X> SessionTable<X> {
     fn vacate(&mut self, place: u32) {
         let slot = &self.slots[place as usize];
         let (standing, source) = (slot.standing, slot.source);
-        self.by_key.remove(&slot.session.key);
+        let hash = self.hasher.hash_one(slot.session.key);
+        if let Ok(found) = self.by_key.find_entry(hash, |&other| other == place) {
+            found.remove();
+        }
         self.standings[standing as usize].remove(&mut self.standing_links, place);
         let shares = self.sources.get_mut(source);
         if standing == Standing::Established {
