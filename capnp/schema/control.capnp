@@ -41,4 +41,8 @@ interface Control {
 
   ping @1 () -> (instance :UInt64);
   # Renews the lease. Answered by the RPC thread itself, which never waits for disk or queries.
+
+  reload @2 () -> (changes :List(Text));
+  # Reads the topology file again; answers with what has changed, in sentences. A file that cannot
+  # work fails the call with its problems, and nothing changes.
 }

@@ -110,6 +110,74 @@ struct Status {
   units @16 :List(Status);
   storing @17 :Traffic;
   # A slave's second stage, from the ring to the store; null elsewhere.
+
+  backendSentence @18 :Text;
+  # What the packet I/O became, and why nothing better.
+
+  workers @19 :List(Worker);
+  verdicts @20 :List(Verdict);
+  # The XDP program's, without those that never were.
+
+  latency @21 :Latency;
+  # Null where nothing is passed on.
+
+  devices @22 :List(Device);
+  sources @23 :List(Source);
+  # What is forwarded in the kernel by source, the busiest first.
+
+  sourcesOmitted @24 :UInt32;
+}
+
+struct Worker {
+  # One thread of the packet path.
+
+  name @0 :Text;
+  core @1 :Int32 = -1;
+  # -1 where it is pinned to none.
+
+  datagramsReceived @2 :UInt64;
+  datagramsDropped @3 :UInt64;
+  handedOver @4 :UInt64;
+  recordsDecoded @5 :UInt64;
+  messagesSent @6 :UInt64;
+}
+
+struct Verdict {
+  name @0 :Text;
+  meaning @1 :Text;
+  count @2 :UInt64;
+}
+
+struct Latency {
+  # Of messages to slaves, from the burst that brought their first record to the flush that sent
+  # them; nanoseconds.
+
+  messages @0 :UInt64;
+  p50Ns @1 :UInt64;
+  p99Ns @2 :UInt64;
+  p999Ns @3 :UInt64;
+  maxNs @4 :UInt64;
+}
+
+struct Device {
+  # What a network device itself lost since the unit started.
+
+  name @0 :Text;
+  rxDropped @1 :UInt64;
+  rxMissed @2 :UInt64;
+  rxErrors @3 :UInt64;
+  txDropped @4 :UInt64;
+  txErrors @5 :UInt64;
+}
+
+struct Source {
+  address @0 :Text;
+  port @1 :UInt16;
+  # The listening port.
+
+  rule @2 :Text;
+  packets @3 :UInt64;
+  bytes @4 :UInt64;
 }
 
 struct Traffic {
@@ -129,6 +197,14 @@ struct Traffic {
   discarded @11 :List(Discarded);
   messagesFailed @12 :UInt64;
   broadcastsFailed @13 :UInt64;
+  setsHeld @14 :UInt64;
+  handedOver @15 :UInt64;
+  copiesSent @16 :UInt64;
+  copiesFailed @17 :UInt64;
+  templatesUnheard @18 :UInt64;
+  newsLost @19 :UInt64;
+  datagramsForwarded @20 :UInt64;
+  # In the kernel; among the received and the accepted.
 }
 
 struct Discarded {
@@ -156,7 +232,12 @@ struct Delivery {
   # Since when it is healthy or not, ms since 1970.
 
   losses @9 :UInt64;
-  # How often its control connection was lost.
+  # How often it went away.
+
+  weight @10 :UInt16;
+  drained @11 :Bool;
+  forwarded @12 :UInt64;
+  # Datagrams that the kernel forwarded to it.
 }
 
 struct Session {

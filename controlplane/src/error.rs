@@ -18,6 +18,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A unit's state on disk cannot be used.
+    #[error("cannot keep state in {}: {source}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The topology is no TOML, or has fields that weir does not know.
     #[error("the topology {} cannot be read: {source}", path.display())]
     TopologySyntax {

@@ -7,6 +7,10 @@ use weir_dataplane::counter::{Counters, Discard, Unit as Ended};
 
 use crate::topology::Role;
 
+pub mod path;
+
+pub use path::{Device, Latency, Source, Verdict, Worker};
+
 /// At most so many transport sessions of a unit are reported, the busiest; the rest is counted.
 pub const MOST_SESSIONS: usize = 1_000;
 
@@ -33,6 +37,8 @@ pub struct UnitStatus {
     pub started_ms: u64,
     /// The packet backend in use; empty where there is none.
     pub backend: String,
+    /// What the packet backend became, and why nothing better, in a sentence.
+    pub backend_sentence: String,
     /// UDP listening ports.
     pub listen: Vec<u16>,
     /// Counters of the packet path; `None` where there is none.
@@ -43,6 +49,18 @@ pub struct UnitStatus {
     pub conserved: Option<bool>,
     /// A proxy's view of its slaves.
     pub slaves: Vec<Delivery>,
+    /// The threads of the packet path.
+    pub workers: Vec<Worker>,
+    /// What the XDP program did with frames, without what never was.
+    pub verdicts: Vec<Verdict>,
+    /// The delay that the unit adds; `None` where nothing is passed on.
+    pub latency: Option<Latency>,
+    /// The network devices in use, and what they lost themselves.
+    pub devices: Vec<Device>,
+    /// What is forwarded in the kernel by source, the busiest first.
+    pub sources: Vec<Source>,
+    /// Sources over [`MOST_SESSIONS`].
+    pub sources_omitted: u32,
     /// Transport sessions, the busiest first.
     pub sessions: Vec<Session>,
     /// Transport sessions over [`MOST_SESSIONS`].
@@ -83,6 +101,15 @@ impl UnitStatus {
     pub fn judge(&mut self) {
         let mut stages = self.traffic.iter().chain(&self.storing).peekable();
         self.conserved = stages.peek().is_some().then(|| stages.all(Traffic::is_conserved));
+    }
+
+    /// Keeps the busiest sources, and counts the others.
+    pub fn set_sources(&mut self, mut sources: Vec<Source>) {
+        sources.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.address.cmp(&b.address)));
+        self.sources_omitted =
+            u32::try_from(sources.len().saturating_sub(MOST_SESSIONS)).unwrap_or(u32::MAX);
+        sources.truncate(MOST_SESSIONS);
+        self.sources = sources;
     }
 
     /// Keeps the busiest sessions, and counts the others.
@@ -142,8 +169,56 @@ pub struct Traffic {
     pub sequence_lost: u64,
     /// Sequence numbers that started anew.
     pub sequence_resets: u64,
+    /// Datagrams that the kernel forwarded by itself; among the received and the accepted.
+    pub datagrams_forwarded: u64,
+    /// Datagrams that one worker handed over to another, which counts them.
+    pub handed_over: u64,
+    /// Data sets that wait for their template.
+    pub sets_held: u64,
+    /// Copies of datagrams that were sent.
+    pub copies_sent: u64,
+    /// Copies that the system refused to send.
+    pub copies_failed: u64,
+    /// Messages with templates, forwarded in the kernel, that no worker could listen in to.
+    pub templates_unheard: u64,
+    /// News of a worker that found no room on their way.
+    pub news_lost: u64,
     /// What ended, and why.
     pub discarded: Discarded,
+}
+
+impl std::ops::AddAssign<&Traffic> for Traffic {
+    fn add_assign(&mut self, other: &Traffic) {
+        self.datagrams_received += other.datagrams_received;
+        self.datagrams_dropped += other.datagrams_dropped;
+        self.datagrams_accepted += other.datagrams_accepted;
+        self.messages_sent += other.messages_sent;
+        self.messages_failed += other.messages_failed;
+        self.templates_received += other.templates_received;
+        self.records_decoded += other.records_decoded;
+        self.records_delivered += other.records_delivered;
+        self.records_in_flight += other.records_in_flight;
+        self.options_decoded += other.options_decoded;
+        self.broadcasts_failed += other.broadcasts_failed;
+        self.sequence_lost += other.sequence_lost;
+        self.sequence_resets += other.sequence_resets;
+        self.datagrams_forwarded += other.datagrams_forwarded;
+        self.handed_over += other.handed_over;
+        self.sets_held += other.sets_held;
+        self.copies_sent += other.copies_sent;
+        self.copies_failed += other.copies_failed;
+        self.templates_unheard += other.templates_unheard;
+        self.news_lost += other.news_lost;
+        let Discarded { datagram, set, record } = &other.discarded;
+        let own = &mut self.discarded;
+        for (own, reasons) in
+            [(&mut own.datagram, datagram), (&mut own.set, set), (&mut own.record, record)]
+        {
+            for (reason, count) in reasons {
+                *own.entry(reason.clone()).or_default() += count;
+            }
+        }
+    }
 }
 
 impl Traffic {
@@ -176,6 +251,13 @@ impl Traffic {
             broadcasts_failed: counters.broadcasts_failed.get(),
             sequence_lost: counters.sequence_lost.get(),
             sequence_resets: counters.sequence_resets.get(),
+            datagrams_forwarded: 0,
+            handed_over: counters.handed_over.get(),
+            sets_held: counters.sets_held.get(),
+            copies_sent: counters.copies_sent.get(),
+            copies_failed: counters.copies_failed.get(),
+            templates_unheard: counters.templates_unheard.get(),
+            news_lost: counters.news_lost.get(),
             discarded,
         }
     }
@@ -192,6 +274,18 @@ impl Traffic {
             traffic = Traffic::read(counters);
         }
         traffic
+    }
+
+    /// Adds what the kernel did by itself: it received these datagrams too, forwarded some, and
+    /// dropped the others by rule, for reasons that workers count by the same names.
+    pub fn add_kernel(&mut self, forwarded: u64, dropped: &[(&str, u64)]) {
+        self.datagrams_forwarded += forwarded;
+        self.datagrams_accepted += forwarded;
+        self.datagrams_received += forwarded;
+        for &(reason, count) in dropped.iter().filter(|(_, count)| *count > 0) {
+            self.datagrams_received += count;
+            *self.discarded.datagram.entry(reason.to_owned()).or_default() += count;
+        }
     }
 
     /// Whether everything that came in is accounted for: datagrams received = accepted + Σ
@@ -227,8 +321,14 @@ pub struct Delivery {
     pub options: u64,
     /// Since when it is healthy or not, ms since 1970.
     pub changed_ms: u64,
-    /// How often its control connection was lost.
+    /// How often it went away.
     pub losses: u64,
+    /// Its share beside the others'.
+    pub weight: u16,
+    /// Whether it gets no new records, only templates.
+    pub drained: bool,
+    /// Datagrams that the kernel forwarded to it.
+    pub forwarded: u64,
 }
 
 /// A transport session.
@@ -316,6 +416,32 @@ mod tests {
         let traffic = Traffic::read(&counters);
         assert!(traffic.is_conserved());
         assert_eq!(traffic.discarded.datagram["too_short"], 1);
+    }
+
+    #[test]
+    fn the_traffic_of_workers_is_summed_reason_by_reason() {
+        let mut sum = Traffic::default();
+        for (received, short) in [(5, 2), (7, 3)] {
+            let counters = Counters::default();
+            counters.datagrams_received.add(received);
+            counters.datagrams_accepted.add(received - short);
+            counters.discard(Discard::TooShort, short);
+            sum += &Traffic::read(&counters);
+        }
+        assert_eq!((sum.datagrams_received, sum.datagrams_accepted), (12, 7));
+        assert_eq!(sum.discarded.datagram["too_short"], 5);
+        assert!(sum.is_conserved());
+    }
+
+    #[test]
+    fn what_the_kernel_forwards_and_drops_is_part_of_the_traffic() {
+        let mut traffic =
+            Traffic { datagrams_received: 3, datagrams_accepted: 3, ..Traffic::default() };
+        traffic.add_kernel(100, &[("source_not_allowed", 7), ("format_not_allowed", 0)]);
+        assert_eq!((traffic.datagrams_received, traffic.datagrams_accepted), (110, 103));
+        assert_eq!(traffic.datagrams_forwarded, 100);
+        assert_eq!(traffic.discarded.datagram.len(), 1);
+        assert!(traffic.is_conserved());
     }
 
     #[test]

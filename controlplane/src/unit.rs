@@ -1,7 +1,7 @@
 //! What every running unit has: an identity, two TCP ports, a clock of its start, and an end.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +11,7 @@ use weir_dataplane::Timestamp;
 use weir_rpc::{CONTROL_PORT, QUERY_PORT};
 
 use crate::error::Error;
+use crate::reload::Reloader;
 use crate::service::control::{ControlService, Identity};
 use crate::service::query::{Answers, QueryService};
 use crate::service::{Limits, Listener, ServiceCounters};
@@ -26,6 +27,7 @@ pub struct Running {
     pub identity: Identity,
     role: Role,
     address: IpAddr,
+    address6: Option<Ipv6Addr>,
     started_ms: u64,
     service: Rc<ServiceCounters>,
 }
@@ -37,9 +39,15 @@ impl Running {
             identity: Identity::of_this_process(&unit.name, Some(unit.role)),
             role: unit.role,
             address: unit.address,
+            address6: unit.address6,
             started_ms: Timestamp::now().0,
             service: Rc::default(),
         }
+    }
+
+    /// All its addresses, the one for control first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        std::iter::once(self.address).chain(self.address6.map(IpAddr::V6))
     }
 
     /// A status with everything that is the same for all roles.
@@ -96,9 +104,9 @@ pub struct Ports {
 
 impl Ports {
     /// Serves both ports until the set is dropped.
-    pub fn serve<U: Answers>(self, unit: Rc<U>) -> JoinSet<()> {
+    pub fn serve<U: Answers>(self, unit: Rc<U>, reloader: Reloader) -> JoinSet<()> {
         let mut serving = JoinSet::new();
-        serving.spawn_local(self.control.serve(ControlService::bootstrap(self.identity)));
+        serving.spawn_local(self.control.serve(ControlService::bootstrap(self.identity, reloader)));
         serving.spawn_local(self.query.serve(QueryService::bootstrap(unit)));
         serving
     }

@@ -151,7 +151,8 @@ async fn control(limits: Limits, counters: &Rc<ServiceCounters>) -> SocketAddr {
     let listener = Listener::bind("control", at, limits, counters.clone()).await.unwrap();
     let bound = listener.address().unwrap();
     let identity = Identity::of_this_process("s1", None);
-    tokio::task::spawn_local(listener.serve(ControlService::bootstrap(identity)));
+    let reloader = weir_controlplane::reload::Reloads::listen().unwrap().reloader();
+    tokio::task::spawn_local(listener.serve(ControlService::bootstrap(identity, reloader)));
     bound
 }
 

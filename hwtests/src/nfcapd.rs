@@ -92,6 +92,16 @@ impl Nfcapd {
         Ok(all)
     }
 
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        self.process.output() + &self.process.log()
+    }
+
     /// Ends it. A signal that comes just before it waits for the next packet is lost on it, so it is
     /// told until it has heard.
     fn end(&mut self) -> Result<(), Error> {

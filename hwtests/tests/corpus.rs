@@ -118,6 +118,7 @@ fn through(test: &str, distribution: Distribution, io: &'static str) {
         external: Vec::new(),
         stores: None,
         slave_words: Vec::new(),
+        proxy_words: Vec::new(),
     };
     let units = must(Units::start(must(network), &weir(), group));
     let to = [units.target(false), units.target(true)];

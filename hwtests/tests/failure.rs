@@ -28,6 +28,7 @@ fn group(distribution: Distribution, listen: u16) -> Group {
         external: Vec::new(),
         stores: None,
         slave_words: Vec::new(),
+        proxy_words: Vec::new(),
     }
 }
 

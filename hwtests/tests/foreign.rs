@@ -91,6 +91,7 @@ fn behind(distribution: Distribution, io: &'static str) -> Result<BTreeMap<IpAdd
         external: FOREIGN.iter().map(|&name| name.into()).collect(),
         stores: None,
         slave_words: Vec::new(),
+        proxy_words: Vec::new(),
     };
     let units = Units::start(network, &weir(), group)?;
     let to = [units.target(false), units.target(true)];

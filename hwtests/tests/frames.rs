@@ -158,15 +158,7 @@ impl Stage {
         let mut sites = vec![(EXPORTERS, wide), (PROXY, wide), (MASTER, Cable::default())];
         sites.extend(SLAVES.map(|name| (name, Cable::default())));
         let network = Network::wired(&sites)?;
-        let group = Group {
-            distribution,
-            io,
-            listen: LISTEN,
-            slaves: SLAVES.map(String::from).to_vec(),
-            external: Vec::new(),
-            stores: None,
-            slave_words: Vec::new(),
-        };
+        let group = Group::new(distribution, io, LISTEN, &SLAVES);
         let units = Units::start(network, &weir(), group)?;
         let network = units.network();
         let hop = Hop::between(network.site(EXPORTERS), network.site(PROXY))?;

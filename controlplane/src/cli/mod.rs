@@ -12,6 +12,7 @@ pub mod out;
 pub mod paint;
 mod peer;
 pub mod query;
+pub mod reload;
 pub mod replay;
 pub mod status;
 pub mod table;
@@ -67,6 +68,8 @@ enum Command {
     Query(query::Arguments),
     /// Show how all units are, and whether anything is lost
     Status(status::Arguments),
+    /// Have units read their topology file again
+    Reload(reload::Arguments),
     /// Look at a topology file
     Topology(topology::Arguments),
     /// Send exporters' packets again: captures or generated ones
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Slave(arguments) => unit::run_slave(arguments),
         Command::Query(arguments) => query::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

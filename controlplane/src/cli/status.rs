@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_dataplane::Timestamp;
+use weir_dataplane::{Discard, Timestamp};
 use weir_store::query::format;
 
 use super::exit::Outcome;
@@ -14,6 +14,8 @@ use crate::service::CALL_DEADLINE;
 use crate::service::query::QueryClient;
 use crate::status::{Discarded, Reasons, Traffic, UnitStatus};
 use crate::unit::on_rpc_thread;
+
+mod path;
 
 /// Transport sessions printed of each unit.
 const SESSIONS: usize = 10;
@@ -156,9 +158,13 @@ fn numbers(status: &UnitStatus, paint: Paint, sessions: usize, lines: &mut Vec<S
     if status.up && status.traffic.is_some() {
         let role = status.role.map_or_else(String::new, |role| format!(" {role}"));
         lines.push(paint.head(&format!("{}{role}", status.name)));
+        if !status.backend_sentence.is_empty() {
+            lines.push(format!("  packets       {}", status.backend_sentence));
+        }
         if let Some(traffic) = &status.traffic {
             traffic_lines(traffic, paint, lines);
         }
+        path::lines(status, paint, lines);
         if let Some(storing) = &status.storing {
             storing_lines(storing, paint, lines);
         }
@@ -191,6 +197,10 @@ fn traffic_lines(traffic: &Traffic, paint: Paint, lines: &mut Vec<String>) {
         grouped(traffic.datagrams_accepted),
         grouped(total(&traffic.discarded.datagram))
     ));
+    if traffic.datagrams_forwarded > 0 {
+        let forwarded = grouped(traffic.datagrams_forwarded);
+        lines.push(format!("  of these      {forwarded} forwarded whole in the kernel"));
+    }
     if traffic.datagrams_dropped > 0 {
         let dropped = grouped(traffic.datagrams_dropped);
         lines.push(
@@ -213,6 +223,7 @@ fn traffic_lines(traffic: &Traffic, paint: Paint, lines: &mut Vec<String>) {
             grouped(traffic.broadcasts_failed)
         ));
     }
+    path::further(traffic, paint, lines);
     discarded_lines(&traffic.discarded, paint, lines);
 }
 
@@ -234,10 +245,17 @@ fn discarded_lines(discarded: &Discarded, paint: Paint, lines: &mut Vec<String>)
     ];
     for (kind, reasons) in kinds {
         for (reason, &count) in reasons {
-            let line = format!("  discarded     {} {kind}: {reason}", grouped(count));
+            let meaning = meaning(reason).map_or(String::new(), |means| format!(" ({means})"));
+            let line = format!("  discarded     {} {kind}: {reason}{meaning}", grouped(count));
             lines.push(paint.bad(&line));
         }
     }
+}
+
+/// What a reason means, in one line; none of one that only another version of weir knows.
+fn meaning(reason: &str) -> Option<&'static str> {
+    let known = Discard::ALL.iter().find(|known| known.name() == reason)?;
+    Some(known.meaning())
 }
 
 fn storing_lines(storing: &Traffic, paint: Paint, lines: &mut Vec<String>) {
@@ -273,20 +291,31 @@ fn slave_lines(status: &UnitStatus, paint: Paint, lines: &mut Vec<String>) {
     if status.slaves.is_empty() {
         return;
     }
-    let mut table =
-        Table::new(&["slave", "<state", "messages", "records", "options records", "times lost"]);
+    let mut table = Table::new(&[
+        "slave",
+        "<state",
+        "weight",
+        "messages",
+        "records",
+        "options",
+        "forwarded",
+        "lost",
+    ]);
     for slave in &status.slaves {
-        let state = match (slave.external, slave.healthy) {
-            (true, _) => "external".to_owned(),
-            (false, true) => "healthy".to_owned(),
-            (false, false) => format!("away: {}", slave.reason),
+        let state = match (slave.healthy, slave.drained) {
+            (false, _) => format!("away: {}", slave.reason),
+            (true, true) => "drained".to_owned(),
+            (true, false) if slave.external => "external".to_owned(),
+            (true, false) => "healthy".to_owned(),
         };
         table.row(vec![
             slave.name.clone(),
             state,
+            if slave.drained { "-".to_owned() } else { slave.weight.to_string() },
             grouped(slave.messages),
             grouped(slave.records),
             grouped(slave.options),
+            grouped(slave.forwarded),
             grouped(slave.losses),
         ]);
     }

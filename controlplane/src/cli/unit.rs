@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_store::StoreConfig;
 
 use super::exit::{Outcome, UsageError};
-use crate::backend::{BackendChoice, Io};
+use crate::backend::{BackendChoice, Io, Queues};
 use crate::error::Error;
 use crate::role::master::{self, MasterSettings};
 use crate::role::proxy::{self, ProxySettings};
@@ -37,7 +37,11 @@ pub struct MasterArguments {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   weir proxy --topology weir.toml --unit p1 --device eth0
-  weir proxy --topology weir.toml --unit p1 --io socket")]
+  weir proxy --topology weir.toml --unit p1 --device eth0 --egress eth1 --cores 2,3 \\
+             --state /var/lib/weir-proxy
+  weir proxy --topology weir.toml --unit p1 --io socket
+
+SIGHUP (or `weir reload`) reads the topology file again.")]
 pub struct ProxyArguments {
     #[command(flatten)]
     place: Place,
@@ -47,9 +51,21 @@ pub struct ProxyArguments {
     /// How packets are received and sent
     #[arg(long, value_enum, default_value_t)]
     io: Io,
-    /// Run the packet path on this processor core
-    #[arg(long, value_name = "CORE", value_parser = core)]
-    core: Option<usize>,
+    /// The device's receive queues to serve by AF_XDP, a worker each: `all`, or numbers as 0,1
+    #[arg(long, value_name = "QUEUES", default_value = "all", value_parser = queues)]
+    queues: Queues,
+    /// A further network device that leads to slaves; may be repeated
+    #[arg(long, value_name = "DEVICE")]
+    egress: Vec<String>,
+    /// Run the workers on these processor cores, in the order of their queues [default: any]
+    #[arg(long, visible_alias = "core", value_name = "CORES", value_delimiter = ',', value_parser = core)]
+    cores: Vec<usize>,
+    /// Poll the device's queues for so many microseconds before sleeping
+    #[arg(long, value_name = "USEC", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    busy_poll: Option<u32>,
+    /// Keep templates in this folder, so that after a restart the first data record is understood
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 }
 
 /// `weir slave --help`.
@@ -97,8 +113,11 @@ pub(super) fn usage(error: Error) -> anyhow::Error {
 /// # Errors
 /// Why it could not run.
 pub fn run_master(arguments: MasterArguments) -> anyhow::Result<Outcome> {
-    let settings =
-        MasterSettings { topology: topology(&arguments.place)?, name: arguments.place.unit };
+    let settings = MasterSettings {
+        topology: topology(&arguments.place)?,
+        file: arguments.place.topology,
+        name: arguments.place.unit,
+    };
     on_rpc_thread(master::run(settings)).map_err(usage)?;
     Ok(Outcome::Done)
 }
@@ -110,9 +129,17 @@ pub fn run_master(arguments: MasterArguments) -> anyhow::Result<Outcome> {
 pub fn run_proxy(arguments: ProxyArguments) -> anyhow::Result<Outcome> {
     let settings = ProxySettings {
         topology: topology(&arguments.place)?,
+        file: arguments.place.topology,
         name: arguments.place.unit,
-        backend: BackendChoice { io: arguments.io, device: arguments.device },
-        core: arguments.core,
+        backend: BackendChoice {
+            io: arguments.io,
+            device: arguments.device,
+            queues: arguments.queues,
+            egress: arguments.egress,
+            busy_poll_us: arguments.busy_poll,
+        },
+        cores: arguments.cores,
+        state: arguments.state,
     };
     on_rpc_thread(proxy::run(settings)).map_err(usage)?;
     Ok(Outcome::Done)
@@ -127,6 +154,7 @@ pub fn run_slave(arguments: SlaveArguments) -> anyhow::Result<Outcome> {
     store.slice_ms = u64::try_from(arguments.slice.as_millis()).unwrap_or(u64::MAX);
     let settings = SlaveSettings {
         topology: topology(&arguments.place)?,
+        file: arguments.place.topology,
         name: arguments.place.unit,
         listen: arguments.listen,
         store,
@@ -134,6 +162,22 @@ pub fn run_slave(arguments: SlaveArguments) -> anyhow::Result<Outcome> {
     };
     on_rpc_thread(slave::run(settings)).map_err(usage)?;
     Ok(Outcome::Done)
+}
+
+/// Reads `all`, or numbers of queues.
+fn queues(text: &str) -> Result<Queues, String> {
+    if text == "all" {
+        return Ok(Queues::All);
+    }
+    let number = |word: &str| word.trim().parse::<u32>();
+    let mut queues = text
+        .split(',')
+        .map(number)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "write `all`, or the numbers of queues as 0,1".to_owned())?;
+    queues.sort_unstable();
+    queues.dedup();
+    Ok(Queues::List(queues))
 }
 
 /// Reads the number of a processor core that this machine has.
@@ -185,6 +229,14 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("60").unwrap_err().contains("60s"));
         assert!(duration("0s").is_err() && duration("5y").is_err() && duration("").is_err());
+    }
+
+    #[test]
+    fn queues_are_all_or_numbers() {
+        assert_eq!(queues("all"), Ok(Queues::All));
+        assert_eq!(queues("3,0, 3"), Ok(Queues::List(vec![0, 3])));
+        assert!(queues("first").unwrap_err().contains("0,1"));
+        assert!(queues("").is_err());
     }
 
     #[test]

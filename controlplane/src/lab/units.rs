@@ -37,6 +37,24 @@ pub struct Group {
     pub stores: Option<PathBuf>,
     /// Further words of the slaves' command lines.
     pub slave_words: Vec<String>,
+    /// Further words of the proxy's command line.
+    pub proxy_words: Vec<String>,
+}
+
+impl Group {
+    /// Weir's own slaves at these sites; the rest as it usually is.
+    pub fn new(distribution: Distribution, io: &'static str, listen: u16, slaves: &[&str]) -> Self {
+        Group {
+            distribution,
+            io,
+            listen,
+            slaves: slaves.iter().map(|&name| name.into()).collect(),
+            external: Vec::new(),
+            stores: None,
+            slave_words: Vec::new(),
+            proxy_words: Vec::new(),
+        }
+    }
 }
 
 /// Running units.
@@ -137,9 +155,7 @@ impl Units {
         let folder = folder()?;
         let weir = weir.to_owned();
         let mut units = Units { processes: BTreeMap::new(), network, folder, group, weir };
-        let (topology, text) = (units.topology_path(), units.topology());
-        std::fs::write(&topology, text)
-            .map_err(|reason| Error::File { path: topology.display().to_string(), reason })?;
+        units.write_topology(&units.topology())?;
         let names: Vec<_> = units.group.slaves.iter().map(String::as_str).collect();
         let names: Vec<String> =
             names.into_iter().chain([PROXY, MASTER]).map(str::to_owned).collect();
@@ -161,6 +177,35 @@ impl Units {
         self.processes.remove(unit);
         self.launch(unit)?;
         self.process(unit).wait_ready()
+    }
+
+    /// The topology file's text, as the lab's group has it.
+    pub fn topology_text(&self) -> String {
+        self.topology()
+    }
+
+    /// Writes the topology file; no unit knows yet.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_topology(&self, text: &str) -> Result<(), Error> {
+        let path = self.topology_path();
+        std::fs::write(&path, text)
+            .map_err(|reason| Error::File { path: path.display().to_string(), reason })
+    }
+
+    /// `weir reload` of one unit; what it says.
+    ///
+    /// # Errors
+    /// When the unit refuses the file.
+    pub fn reload(&self, unit: &str) -> Result<String, Error> {
+        let topology = self.topology_path().display().to_string();
+        self.weir(MASTER, &["reload", "--topology", &topology, unit])
+    }
+
+    /// What the lab runs; slaves that are added here are in the next topology text.
+    pub fn group_mut(&mut self) -> &mut Group {
+        &mut self.group
     }
 
     /// The unit's process.
@@ -304,7 +349,7 @@ impl Units {
             let unit = unit(status, slave)?;
             let (collected, stored) = (unit.traffic.as_ref()?, unit.storing.as_ref()?);
             settled &= collected.datagrams_received + collected.datagrams_dropped
-                >= delivery.messages
+                >= delivery.messages + delivery.forwarded
                 && is_at_rest(collected)
                 && is_at_rest(stored)
                 && stored.records_decoded == collected.records_delivered;
@@ -330,7 +375,7 @@ impl Units {
                 command.arg("--dir").arg(self.store(unit)).args(&self.group.slave_words);
             }
             "proxy" => {
-                command.args(["--io", self.group.io]);
+                command.args(["--io", self.group.io]).args(&self.group.proxy_words);
                 if let Some(device) = site.device().filter(|_| self.group.io != "socket") {
                     command.args(["--device", device]);
                 }

@@ -1,36 +1,46 @@
 //! `weir proxy`: receives from exporters, deals to slaves, and asks them on the master's behalf.
+//!
+//! `settings` says how it is started, `slaves` holds what it keeps of its slaves while they come and
+//! go, `told` what it hears from the packet path and its neighbourhood.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
-use futures::future::join_all;
+use crossbeam_channel::{Receiver, bounded};
+use futures::future::{join, join_all, join3};
 use tokio::task::JoinSet;
-use weir_dataplane::Counters;
-use weir_dataplane::configuration::{Configuration, SlaveConfig};
-use weir_dataplane::encode::Path;
 use weir_dataplane::hold::HoldLimits;
-use weir_dataplane::io::open::Backend;
-use weir_dataplane::mediate::{Distribution as Dealing, MediatorConfig, SlaveCounters};
+use weir_dataplane::mediate::{Distribution as Dealing, MediatorConfig};
+use weir_dataplane::news::News;
+use weir_dataplane::remembered::Remembered;
 use weir_dataplane::session::SessionLimits;
-use weir_dataplane::worker::{ProxyMail, ProxyWorkerConfig, WorkerHandle};
-use weir_rpc::{CONTROL_PORT, QUERY_PORT};
+use weir_dataplane::worker::ProxyMail;
 use weir_store::query::Question;
 use weir_tuning::plan::plan;
 use weir_tuning::{Probe, Profile};
 
-use crate::backend::{self, BackendChoice, WorkerParts};
+use crate::backend::{self, Opened, WorkerParts};
+use crate::devices::Devices;
 use crate::error::Error;
-use crate::fanout::{self, Behind, Target};
-use crate::lease::Lease;
+use crate::fanout::{self, Behind};
+use crate::journal::{Journal, Writer};
+use crate::kernel::Kernel;
 use crate::neighbour;
-use crate::packet_path;
+use crate::reload::{Changes, Reloads};
 use crate::service::query::{Answered, Answers};
-use crate::status::{Delivery, Traffic, UnitStatus};
+use crate::status::UnitStatus;
 use crate::topology::{Distribution, PORT_OFFSET, ProxyGroup, Role, Topology, Unit};
 use crate::unit::{Running, Stop};
+use crate::workers::Workers;
+
+mod settings;
+mod slaves;
+mod told;
+
+pub use settings::ProxySettings;
+use slaves::Slaves;
 
 /// How long a record may wait in an open message, ms.
 const FLUSH_MS: u64 = 50;
@@ -41,18 +51,11 @@ const OPEN_MESSAGES: usize = 4_096;
 /// Readings of the counters until they fit.
 const READINGS: u32 = 25;
 
-/// How a proxy is started.
-#[derive(Clone, Debug)]
-pub struct ProxySettings {
-    /// The whole topology.
-    pub topology: Topology,
-    /// This unit's name in it.
-    pub name: String,
-    /// The packet backend.
-    pub backend: BackendChoice,
-    /// The processor core of the packet path.
-    pub core: Option<usize>,
-}
+/// News that may wait for the control plane.
+const NEWS: usize = 1_024;
+
+/// Sessions recalled in one letter.
+const RECALLED: usize = 256;
 
 /// Runs a proxy until it is told to stop.
 ///
@@ -60,69 +63,84 @@ pub struct ProxySettings {
 /// What could not be opened, or what broke while it ran.
 pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     let mut stop = Stop::listen()?;
-    let topology = &settings.topology;
+    let mut reloads = Reloads::listen()?;
+    let topology = settings.topology.clone();
     let unit = topology.own(&settings.name, Role::Proxy)?;
-    let group = topology
-        .group_of(&unit.name)
-        .ok_or_else(|| Error::Configuration(format!("proxy {} is in no proxy group", unit.name)))?;
-    let slaves: Vec<Unit> = topology.slaves_of(group).cloned().collect();
+    let group = group_of(&topology, &unit.name)?;
     let running = Running::new(unit);
     let ports = running.bind().await?;
-    advise(settings.backend.device.as_deref());
-    let mut opened = backend::open(&settings.backend, &listening(unit, group))?;
-    let lane = opened.lanes.swap_remove(0);
-    let name = lane.name();
-    // Only AF_XDP writes frames itself, and needs to know whom to.
-    let device = match &lane {
-        Backend::Afxdp(..) => settings.backend.device.clone(),
-        Backend::Raw(..) | Backend::Bound(..) => None,
-    };
-    let (counters, page) = (Arc::new(Counters::default()), SlaveCounters::page());
-    let external = (0_u16..).zip(&slaves).filter(|(_, slave)| slave.external);
+    advise(&settings.backend.devices());
+    let devices = Devices::new(settings.backend.devices()).await;
+    let (journal, recalled) = open_journal(&settings)?;
+    let opened = backend::open(&settings.backend, &listening(unit, group), group.distribution)?;
+    let (news, newsletter) = bounded(NEWS);
+    let slaves = Slaves::new(&topology, group);
     let parts = WorkerParts {
-        config: ProxyWorkerConfig {
-            mediator: mediator(group, &slaves),
-            core: settings.core,
-            lane: 0,
-            exchange: None,
-            forward: None,
-            // Nobody reads them yet: they are lost, and counted as such.
-            news: bounded(0).0,
-            first: external.map(|(slave, _)| healthy(slave)).collect(),
-        },
-        counters: Arc::clone(&counters),
-        slaves: Arc::clone(&page),
+        mediator: mediator(group, &slaves),
+        cores: settings.cores.clone(),
+        news,
+        first: Box::new(|| first_letters(&recalled, &slaves)),
     };
-    let worker = backend::spawn(lane, parts)?;
+    let Opened { name, sentence, lanes, kernel } = opened;
+    let workers = Workers::new(backend::spawn(lanes, parts)?);
+    drop(recalled);
     tracing::info!(
         unit = %unit.name, address = %unit.address, listen = ?group.listen, backend = name,
-        distribution = %group.distribution, slaves = ?group.slaves,
-        "proxy runs"
+        distribution = %group.distribution, slaves = ?group.slaves, "proxy runs"
     );
     let proxy = Rc::new(Proxy {
         listen: group.listen.clone(),
+        settings,
         backend: name,
-        counters,
-        page,
-        mailbox: worker.mailbox.clone(),
-        slaves: slaves.into_iter().map(Slave::new).collect(),
+        sentence,
+        workers,
+        kernel,
+        slaves,
+        devices,
         running,
     });
-    let watching = proxy.watch(device);
-    let serving = ports.serve(Rc::clone(&proxy));
-    proxy.running.ready();
-    tokio::select! {
-        () = stop.wait() => {}
-        () = packet_path::ended(&worker) => tracing::error!("the packet path has ended; stopping"),
+    if let Some(kernel) = &proxy.kernel {
+        kernel.configure(&proxy.slaves.group(), &proxy.listen, |name| proxy.slaves.slot(name));
     }
-    drop((serving, watching));
-    end(worker).await
+    let journal = journal.map(Rc::new);
+    let working = proxy.work(newsletter, journal.clone());
+    let serving = ports.serve(Rc::clone(&proxy), reloads.reloader());
+    proxy.running.ready();
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            () = proxy.workers.ended() => {
+                tracing::error!("the packet path has ended; stopping");
+                break;
+            }
+            asked = reloads.next() => asked.answer(proxy.reload()),
+        }
+    }
+    drop((serving, working));
+    proxy.slaves.leave();
+    if let Some(journal) = journal.and_then(Rc::into_inner) {
+        told::remember_all(&proxy.workers, &journal).await;
+        fanout::beside_rpc(move || {
+            journal.end();
+            Ok(())
+        })
+        .await?;
+    }
+    proxy.workers.stop().await
+}
+
+fn group_of<'t>(topology: &'t Topology, name: &str) -> Result<&'t ProxyGroup, Error> {
+    let none = || Error::Configuration(format!("proxy {name} is in no proxy group"));
+    topology.group_of(name).ok_or_else(none)
 }
 
 /// Says in the log what the host is and how it could be set for this work; changes nothing.
-fn advise(device: Option<&str>) {
-    let Some(device) = device else { return };
-    let probe = Probe::read(&[device]);
+fn advise(devices: &[String]) {
+    if devices.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = devices.iter().map(String::as_str).collect();
+    let probe = Probe::read(&names);
     for line in probe.lines() {
         tracing::info!("host: {line}");
     }
@@ -136,8 +154,20 @@ fn advise(device: Option<&str>) {
     }
 }
 
-async fn end(worker: WorkerHandle<ProxyMail>) -> Result<(), Error> {
-    fanout::beside_rpc(move || packet_path::stop(worker, ProxyMail::Stop)).await
+/// Opens the journal of templates, if there is a folder for it; its thread, and what it held.
+fn open_journal(settings: &ProxySettings) -> Result<(Option<Writer>, Vec<Remembered>), Error> {
+    let Some(folder) = &settings.state else {
+        tracing::info!(
+            "templates are not kept over a restart; name a folder with --state to keep them"
+        );
+        return Ok((None, Vec::new()));
+    };
+    let (journal, recalled) = Journal::open(folder)?;
+    tracing::info!(
+        folder = %folder.display(), sessions = recalled.sessions.len(),
+        damaged = recalled.damaged, torn = recalled.torn, "templates recalled"
+    );
+    Ok((Some(Writer::start(journal)?), recalled.sessions))
 }
 
 fn listening(unit: &Unit, group: &ProxyGroup) -> Vec<SocketAddr> {
@@ -145,37 +175,25 @@ fn listening(unit: &Unit, group: &ProxyGroup) -> Vec<SocketAddr> {
     unit.addresses().flat_map(at).collect()
 }
 
-/// Slaves of others are taken as healthy: nobody asks them.
-fn healthy(slave: u16) -> ProxyMail {
-    ProxyMail::Health { slave, healthy: true, greet: true }
+/// What a worker reads before its first datagram: what was recalled, so that a slave that is greeted
+/// is told it, and who is taken as healthy.
+fn first_letters(recalled: &[Remembered], slaves: &Slaves) -> Vec<ProxyMail> {
+    let recalled = recalled.chunks(RECALLED).map(|part| ProxyMail::Recall(part.to_vec()));
+    let healthy = slaves.healthy().into_iter().map(|slave| ProxyMail::Health {
+        slave,
+        healthy: true,
+        greet: true,
+    });
+    recalled.chain(healthy).collect()
 }
 
-fn mediator(group: &ProxyGroup, slaves: &[Unit]) -> MediatorConfig {
-    let path = |slave: &Unit| {
-        let addresses = || slave.addresses();
-        Path {
-            v4: addresses().find_map(|address| match address {
-                IpAddr::V4(v4) => Some(v4),
-                IpAddr::V6(_) => None,
-            }),
-            v6: addresses().find_map(|address| match address {
-                IpAddr::V4(_) => None,
-                IpAddr::V6(v6) => Some(v6),
-            }),
-            mtu: slave.mtu,
-        }
-    };
-    let slave = |unit: &Unit| SlaveConfig { identity: unit.address, path: path(unit), weight: 1 };
-    let configuration = Configuration {
-        slaves: slaves.iter().map(|unit| Some(slave(unit))).collect(),
-        ..Configuration::default()
-    };
+fn mediator(group: &ProxyGroup, slaves: &Slaves) -> MediatorConfig {
     MediatorConfig {
         distribution: match group.distribution {
             Distribution::RoundRobin => Dealing::RoundRobin,
             Distribution::FlowSource => Dealing::FlowSource,
         },
-        configuration: Arc::new(configuration),
+        configuration: Arc::new(slaves.configuration(&group.listen)),
         port_offset: PORT_OFFSET,
         sessions: SessionLimits::default(),
         hold: HoldLimits::default(),
@@ -184,99 +202,103 @@ fn mediator(group: &ProxyGroup, slaves: &[Unit]) -> MediatorConfig {
     }
 }
 
-/// A slave as its proxy sees it.
-struct Slave {
-    unit: Unit,
-    target: Target,
-    lease: Rc<Lease>,
-}
-
-impl Slave {
-    fn new(unit: Unit) -> Self {
-        let control = SocketAddr::new(unit.address, CONTROL_PORT);
-        Slave {
-            target: Target::new(&unit, QUERY_PORT),
-            lease: Rc::new(Lease::new(&unit.name, control, unit.external)),
-            unit,
-        }
-    }
-}
-
 /// A running proxy.
 struct Proxy {
     running: Running,
+    settings: ProxySettings,
+    /// What it listens on until it is started again.
     listen: Vec<u16>,
     backend: &'static str,
-    counters: Arc<Counters>,
-    page: Arc<Vec<SlaveCounters>>,
-    mailbox: Sender<ProxyMail>,
-    slaves: Vec<Slave>,
+    sentence: String,
+    workers: Rc<Workers>,
+    kernel: Option<Kernel>,
+    slaves: Slaves,
+    devices: Devices,
 }
 
 impl Proxy {
-    /// Watches the slaves' leases, and their next hops where the backend sends by `device` itself.
-    fn watch(self: &Rc<Self>, device: Option<String>) -> JoinSet<()> {
-        let mut watching = JoinSet::new();
-        for (at, slave) in (0_u16..).zip(&self.slaves).filter(|(_, slave)| !slave.unit.external) {
-            let (lease, identity) = (slave.lease.clone(), self.running.identity.clone());
-            let mailbox = self.mailbox.clone();
-            watching.spawn_local(async move {
-                lease
-                    .keep(&identity, async |healthy| {
-                        let letter = ProxyMail::Health { slave: at, healthy, greet: healthy };
-                        packet_path::post(&mailbox, letter).await;
-                    })
-                    .await;
+    /// Everything that goes on beside answering.
+    fn work(self: &Rc<Self>, news: Receiver<News>, journal: Option<Rc<Writer>>) -> JoinSet<()> {
+        let mut working = JoinSet::new();
+        self.slaves.attend(self);
+        let proxy = Rc::clone(self);
+        working.spawn_local(async move { neighbour::watch(&*proxy).await });
+        working.spawn_local(told::hear(Rc::clone(self), news));
+        if let Some(journal) = journal {
+            working.spawn_local(told::remember(Rc::clone(&self.workers), journal));
+        }
+        if self.kernel.is_some() {
+            working.spawn_local(told::tend(Rc::clone(self)));
+        }
+        working
+    }
+
+    /// Reads the topology again and changes what can be changed at once.
+    fn reload(self: &Rc<Self>) -> Result<Changes, Error> {
+        let topology = Topology::load(&self.settings.file)?;
+        topology.own(&self.settings.name, Role::Proxy)?;
+        let group = group_of(&topology, &self.settings.name)?;
+        let changes = self.slaves.change(&topology, group);
+        if changes.is_empty() {
+            return Ok(changes);
+        }
+        let configuration = Arc::new(self.slaves.configuration(&self.listen));
+        self.workers.tell(|| ProxyMail::Configure(Arc::clone(&configuration)));
+        for slave in self.slaves.newly_healthy() {
+            self.workers.tell(|| ProxyMail::Health { slave, healthy: true, greet: true });
+        }
+        self.slaves.attend(self);
+        if let Some(kernel) = &self.kernel {
+            kernel.configure(group, &self.listen, |name| self.slaves.slot(name));
+            let proxy = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                if let Some(kernel) = &proxy.kernel {
+                    kernel.review().await;
+                }
             });
         }
-        if let Some(device) = device {
-            let addresses = self.slaves.iter().flat_map(|slave| slave.unit.addresses()).collect();
-            watching.spawn_local(neighbour::watch(device, addresses, self.mailbox.clone()));
-        }
-        watching
+        Ok(changes)
     }
 
-    fn own_slaves(&self) -> impl Iterator<Item = &Slave> {
-        self.slaves.iter().filter(|slave| !slave.unit.external)
-    }
-
-    fn deliveries(&self) -> Vec<Delivery> {
-        let delivery = |(slave, page): (&Slave, &SlaveCounters)| Delivery {
-            name: slave.unit.name.clone(),
-            address: slave.unit.address.to_string(),
-            external: slave.unit.external,
-            healthy: slave.lease.is_held(),
-            reason: slave.lease.reason(),
-            messages: page.messages.get(),
-            records: page.records.get(),
-            options: page.options.get(),
-            changed_ms: slave.lease.changed_ms(),
-            losses: slave.lease.losses(),
-        };
-        self.slaves.iter().zip(self.page.iter()).map(delivery).collect()
+    fn takes(&self, address: IpAddr) -> bool {
+        self.running.addresses().any(|own| own.is_ipv4() == address.is_ipv4())
     }
 }
 
 impl Answers for Proxy {
     async fn ask(&self, question: Question, deadline: Duration) -> Result<Answered, Error> {
         let itself = Behind::Itself { through: self.running.identity.name.clone() };
-        let asked = self.own_slaves().map(|slave| slave.target.ask(&question, deadline, &itself));
+        let own = self.slaves.own();
+        let asked = own.iter().map(|slave| slave.target.ask(&question, deadline, &itself));
         let parts = join_all(asked).await;
         fanout::merge(question, parts).await
     }
 
     async fn status(&self, deadline: Duration) -> UnitStatus {
-        let asked = join_all(self.own_slaves().map(|slave| slave.target.status(deadline)));
-        let report = packet_path::report(&self.mailbox, ProxyMail::Report);
-        let traffic = Traffic::settled(&self.counters, READINGS);
-        let (units, report, traffic) = futures::future::join3(asked, report, traffic).await;
+        let own = self.slaves.own();
+        let asked = join_all(own.iter().map(|slave| slave.target.status(deadline)));
+        let path = join3(asked, self.workers.report(), self.workers.traffic(READINGS));
+        let ((units, report, mut traffic), devices) = join(path, self.devices.lost()).await;
         let mut status = self.running.status();
+        if let Some(kernel) = &self.kernel {
+            let seen = kernel.seen();
+            let dropped = [
+                ("source_not_allowed", seen.refused_source),
+                ("format_not_allowed", seen.refused_format),
+            ];
+            traffic.add_kernel(seen.forwarded, &dropped);
+            status.verdicts = seen.verdicts;
+            status.set_sources(kernel.sources(|slot| self.slaves.name(slot)).await);
+        }
         status.backend = self.backend.to_owned();
+        status.backend_sentence = self.sentence.clone();
         status.listen = self.listen.clone();
         status.traffic = Some(traffic);
-        status.slaves = self.deliveries();
-        let sessions = report.iter().flat_map(|report| &report.sessions);
-        status.set_sessions(sessions.map(packet_path::session).collect());
+        status.workers = self.workers.lines();
+        status.latency = report.latency;
+        status.devices = devices;
+        status.slaves = self.slaves.deliveries(&self.workers, self.kernel.as_ref());
+        status.set_sessions(report.sessions);
         status.units = units;
         status.judge();
         status

@@ -1,6 +1,7 @@
 //! `weir slave`: collects, stores, answers.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,10 +17,12 @@ use weir_dataplane::worker::{SlaveMail, SlaveWorker, SlaveWorkerConfig, WorkerHa
 use weir_store::query::{self, Limits, Plan, Question, answer_until};
 use weir_store::{Reader, StoreConfig};
 
+use crate::change;
 use crate::coverage::{Coverage, UnitAnswer};
 use crate::error::Error;
 use crate::fanout::beside_rpc;
 use crate::packet_path;
+use crate::reload::{Changes, Reloads};
 use crate::service::QUESTIONS_AT_ONCE;
 use crate::service::query::{Answered, Answers};
 use crate::status::{Traffic, UnitStatus};
@@ -44,6 +47,8 @@ const READINGS: u32 = 25;
 pub struct SlaveSettings {
     /// The whole topology.
     pub topology: Topology,
+    /// The file that it was read from, and is read from again.
+    pub file: PathBuf,
     /// This unit's name in it.
     pub name: String,
     /// Ports to listen on directly, as a standalone slave does.
@@ -74,8 +79,9 @@ impl SlaveSettings {
 ///
 /// # Errors
 /// What could not be opened, or what broke while it ran.
-pub async fn run(settings: SlaveSettings) -> Result<(), Error> {
+pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
     let mut stop = Stop::listen()?;
+    let mut reloads = Reloads::listen()?;
     let unit = settings.topology.own(&settings.name, Role::Slave)?.clone();
     if unit.external {
         return Err(Error::Configuration(format!(
@@ -88,7 +94,7 @@ pub async fn run(settings: SlaveSettings) -> Result<(), Error> {
     let ports = running.bind().await?;
     let listen = settings.ports();
     let receive = open_sockets(&unit, &listen)?;
-    let (storing, ring) = Storing::start(settings.store)?;
+    let (storing, ring) = Storing::start(settings.store.clone())?;
     let counters = Arc::new(Counters::default());
     let config = SlaveWorkerConfig {
         collector: CollectorConfig {
@@ -108,14 +114,37 @@ pub async fn run(settings: SlaveSettings) -> Result<(), Error> {
     let mailbox = worker.mailbox.clone();
     let scans = Arc::new(Semaphore::new(QUESTIONS_AT_ONCE));
     let slave = Rc::new(Slave { running, listen, counters, mailbox, storing, scans });
-    let serving = ports.serve(Rc::clone(&slave));
+    let serving = ports.serve(Rc::clone(&slave), reloads.reloader());
     slave.running.ready();
-    tokio::select! {
-        () = stop.wait() => {}
-        () = slave.broken(&worker) => tracing::error!("a thread of the packet path has ended; stopping"),
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            () = slave.broken(&worker) => {
+                tracing::error!("a thread of the packet path has ended; stopping");
+                break;
+            }
+            asked = reloads.next() => asked.answer(reread(&mut settings, &unit)),
+        }
     }
     drop(serving);
     slave.end(worker)
+}
+
+/// Reads the topology again. A slave only follows what it is dealt; what concerns its own sockets
+/// waits for a restart.
+fn reread(settings: &mut SlaveSettings, unit: &Unit) -> Result<Changes, Error> {
+    let topology = Topology::load(&settings.file)?;
+    let own = topology.own(&settings.name, Role::Slave)?;
+    let mut changes = change::of_units(&settings.topology, &topology);
+    if (own.address, own.address6) != (unit.address, unit.address6) {
+        changes.push("this unit's own address has changed: it needs a restart".to_owned());
+    }
+    let listened = settings.ports();
+    settings.topology = topology;
+    if settings.ports() != listened {
+        changes.push("this unit's ports have changed: it needs a restart".to_owned());
+    }
+    Ok(changes)
 }
 
 fn open_sockets(unit: &Unit, ports: &[u16]) -> Result<UdpReceive, Error> {

@@ -10,6 +10,7 @@ use weir_rpc::control_capnp::{self, control};
 use super::client::Transport;
 use super::{CALL_DEADLINE, Limits, words};
 use crate::error::Error;
+use crate::reload::Reloader;
 use crate::topology::Role;
 
 /// Who a unit is, as it says when it attaches.
@@ -77,12 +78,13 @@ pub(crate) fn role_of(word: control_capnp::Role) -> Option<Role> {
 /// The serving side.
 pub struct ControlService {
     identity: Identity,
+    reloader: Reloader,
 }
 
 impl ControlService {
     /// The bootstrap interface of a unit's port 2210.
-    pub fn bootstrap(identity: Identity) -> capnp::capability::Client {
-        let client: control::Client = capnp_rpc::new_client(ControlService { identity });
+    pub fn bootstrap(identity: Identity, reloader: Reloader) -> capnp::capability::Client {
+        let client: control::Client = capnp_rpc::new_client(ControlService { identity, reloader });
         client.client
     }
 }
@@ -105,6 +107,20 @@ impl control::Server for ControlService {
         mut results: control::PingResults,
     ) -> Result<(), capnp::Error> {
         results.get().set_instance(self.identity.instance);
+        Ok(())
+    }
+
+    async fn reload(
+        self: Rc<Self>,
+        _params: control::ReloadParams,
+        mut results: control::ReloadResults,
+    ) -> Result<(), capnp::Error> {
+        let changes = self.reloader.reload().await.map_err(capnp::Error::failed)?;
+        let length = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+        let mut list = results.get().init_changes(length);
+        for (at, change) in (0..).zip(&changes) {
+            list.set(at, change);
+        }
         Ok(())
     }
 }
@@ -133,6 +149,19 @@ impl ControlClient {
             .and_then(|results| Identity::read(results.get_unit()?))
             .map_err(|error| Error::Malformed { what: "attach", reason: error.extra })?;
         Ok(ControlClient { transport, control, peer })
+    }
+
+    /// Has the unit read its topology file again; what that changed, in sentences.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the file's problems, and those of any call.
+    pub async fn reload(&self) -> Result<Vec<String>, Error> {
+        let sent = self.control.reload_request().send().promise;
+        let response = self.transport.call("reload", CALL_DEADLINE, sent).await?;
+        let read = || -> capnp::Result<Vec<String>> {
+            response.get()?.get_changes()?.iter().map(words::text).collect()
+        };
+        read().map_err(|error| Error::Malformed { what: "reload", reason: error.extra })
     }
 
     /// Waits until the connection is gone.

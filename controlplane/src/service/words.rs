@@ -3,13 +3,17 @@
 //! Reading is lenient where a newer unit may say more, and strict where an answer would be wrong.
 
 use weir_rpc::query_capnp::{
-    coverage, delivery, discarded, question, service, session, status, store, traffic, unit_answer,
+    coverage, delivery, device, discarded, latency, question, service, session, source, status,
+    store, traffic, unit_answer, verdict, worker,
 };
 use weir_store::query::{Key, Order, Question, View};
 
 use super::control::{role_of, role_word};
 use crate::coverage::{Coverage, UnitAnswer};
-use crate::status::{Delivery, Discarded, Service, Session, StoreStatus, Traffic, UnitStatus};
+use crate::status::{
+    Delivery, Device, Discarded, Latency, Service, Session, Source, StoreStatus, Traffic,
+    UnitStatus, Verdict, Worker,
+};
 
 /// List lengths in messages are 32 bits; ours are bounded far below.
 fn length<T>(list: &[T]) -> u32 {
@@ -108,6 +112,7 @@ pub(crate) fn write_status(ours: &UnitStatus, mut words: status::Builder<'_>) {
     words.set_instance(ours.instance);
     words.set_started_ms(ours.started_ms);
     words.set_backend(&ours.backend);
+    words.set_backend_sentence(&ours.backend_sentence);
     let mut listen = words.reborrow().init_listen(length(&ours.listen));
     for (at, &port) in (0..).zip(&ours.listen) {
         listen.set(at, port);
@@ -127,6 +132,7 @@ pub(crate) fn write_status(ours: &UnitStatus, mut words: status::Builder<'_>) {
         write_session(session, sessions.reborrow().get(at));
     }
     words.set_sessions_omitted(ours.sessions_omitted);
+    write_path(ours, words.reborrow());
     if let Some(store) = &ours.store {
         write_store(store, words.reborrow().init_store());
     }
@@ -148,6 +154,7 @@ pub(crate) fn read_status(words: status::Reader<'_>) -> capnp::Result<UnitStatus
         instance: words.get_instance(),
         started_ms: words.get_started_ms(),
         backend: text(words.get_backend())?,
+        backend_sentence: text(words.get_backend_sentence())?,
         listen: words.get_listen()?.iter().collect(),
         traffic: words.has_traffic().then(|| read_traffic(words.get_traffic()?)).transpose()?,
         storing: words.has_storing().then(|| read_traffic(words.get_storing()?)).transpose()?,
@@ -155,12 +162,134 @@ pub(crate) fn read_status(words: status::Reader<'_>) -> capnp::Result<UnitStatus
         slaves: words.get_slaves()?.iter().map(read_delivery).collect::<capnp::Result<_>>()?,
         sessions: words.get_sessions()?.iter().map(read_session).collect::<capnp::Result<_>>()?,
         sessions_omitted: words.get_sessions_omitted(),
+        workers: words.get_workers()?.iter().map(read_worker).collect::<capnp::Result<_>>()?,
+        verdicts: words.get_verdicts()?.iter().map(read_verdict).collect::<capnp::Result<_>>()?,
+        latency: words.has_latency().then(|| words.get_latency().map(read_latency)).transpose()?,
+        devices: words.get_devices()?.iter().map(read_device).collect::<capnp::Result<_>>()?,
+        sources: words.get_sources()?.iter().map(read_source).collect::<capnp::Result<_>>()?,
+        sources_omitted: words.get_sources_omitted(),
         store: words.has_store().then(|| read_store(words.get_store()?)).transpose()?,
         service: read_service(words.get_service()?),
         units: words.get_units()?.iter().map(read_status).collect::<capnp::Result<_>>()?,
     };
     ours.judge();
     Ok(ours)
+}
+
+/// What a packet path says of itself beside its counters.
+fn write_path(ours: &UnitStatus, mut words: status::Builder<'_>) {
+    let mut workers = words.reborrow().init_workers(length(&ours.workers));
+    for (at, worker) in (0..).zip(&ours.workers) {
+        write_worker(worker, workers.reborrow().get(at));
+    }
+    let mut verdicts = words.reborrow().init_verdicts(length(&ours.verdicts));
+    for (at, verdict) in (0..).zip(&ours.verdicts) {
+        write_verdict(verdict, verdicts.reborrow().get(at));
+    }
+    if let Some(latency) = &ours.latency {
+        write_latency(latency, words.reborrow().init_latency());
+    }
+    let mut devices = words.reborrow().init_devices(length(&ours.devices));
+    for (at, device) in (0..).zip(&ours.devices) {
+        write_device(device, devices.reborrow().get(at));
+    }
+    let mut sources = words.reborrow().init_sources(length(&ours.sources));
+    for (at, source) in (0..).zip(&ours.sources) {
+        write_source(source, sources.reborrow().get(at));
+    }
+    words.set_sources_omitted(ours.sources_omitted);
+}
+
+fn write_worker(ours: &Worker, mut words: worker::Builder<'_>) {
+    words.set_name(&ours.name);
+    words.set_core(ours.core.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1));
+    words.set_datagrams_received(ours.datagrams_received);
+    words.set_datagrams_dropped(ours.datagrams_dropped);
+    words.set_handed_over(ours.handed_over);
+    words.set_records_decoded(ours.records_decoded);
+    words.set_messages_sent(ours.messages_sent);
+}
+
+fn read_worker(words: worker::Reader<'_>) -> capnp::Result<Worker> {
+    Ok(Worker {
+        name: text(words.get_name())?,
+        core: u32::try_from(words.get_core()).ok(),
+        datagrams_received: words.get_datagrams_received(),
+        datagrams_dropped: words.get_datagrams_dropped(),
+        handed_over: words.get_handed_over(),
+        records_decoded: words.get_records_decoded(),
+        messages_sent: words.get_messages_sent(),
+    })
+}
+
+fn write_verdict(ours: &Verdict, mut words: verdict::Builder<'_>) {
+    words.set_name(&ours.name);
+    words.set_meaning(&ours.meaning);
+    words.set_count(ours.count);
+}
+
+fn read_verdict(words: verdict::Reader<'_>) -> capnp::Result<Verdict> {
+    Ok(Verdict {
+        name: text(words.get_name())?,
+        meaning: text(words.get_meaning())?,
+        count: words.get_count(),
+    })
+}
+
+fn write_latency(ours: &Latency, mut words: latency::Builder<'_>) {
+    words.set_messages(ours.messages);
+    words.set_p50_ns(ours.p50_ns);
+    words.set_p99_ns(ours.p99_ns);
+    words.set_p999_ns(ours.p999_ns);
+    words.set_max_ns(ours.max_ns);
+}
+
+fn read_latency(words: latency::Reader<'_>) -> Latency {
+    Latency {
+        messages: words.get_messages(),
+        p50_ns: words.get_p50_ns(),
+        p99_ns: words.get_p99_ns(),
+        p999_ns: words.get_p999_ns(),
+        max_ns: words.get_max_ns(),
+    }
+}
+
+fn write_device(ours: &Device, mut words: device::Builder<'_>) {
+    words.set_name(&ours.name);
+    words.set_rx_dropped(ours.rx_dropped);
+    words.set_rx_missed(ours.rx_missed);
+    words.set_rx_errors(ours.rx_errors);
+    words.set_tx_dropped(ours.tx_dropped);
+    words.set_tx_errors(ours.tx_errors);
+}
+
+fn read_device(words: device::Reader<'_>) -> capnp::Result<Device> {
+    Ok(Device {
+        name: text(words.get_name())?,
+        rx_dropped: words.get_rx_dropped(),
+        rx_missed: words.get_rx_missed(),
+        rx_errors: words.get_rx_errors(),
+        tx_dropped: words.get_tx_dropped(),
+        tx_errors: words.get_tx_errors(),
+    })
+}
+
+fn write_source(ours: &Source, mut words: source::Builder<'_>) {
+    words.set_address(&ours.address);
+    words.set_port(ours.port);
+    words.set_rule(&ours.rule);
+    words.set_packets(ours.packets);
+    words.set_bytes(ours.bytes);
+}
+
+fn read_source(words: source::Reader<'_>) -> capnp::Result<Source> {
+    Ok(Source {
+        address: text(words.get_address())?,
+        port: words.get_port(),
+        rule: text(words.get_rule())?,
+        packets: words.get_packets(),
+        bytes: words.get_bytes(),
+    })
 }
 
 fn write_traffic(ours: &Traffic, mut words: traffic::Builder<'_>) {
@@ -177,6 +306,13 @@ fn write_traffic(ours: &Traffic, mut words: traffic::Builder<'_>) {
     words.set_broadcasts_failed(ours.broadcasts_failed);
     words.set_sequence_lost(ours.sequence_lost);
     words.set_sequence_resets(ours.sequence_resets);
+    words.set_datagrams_forwarded(ours.datagrams_forwarded);
+    words.set_handed_over(ours.handed_over);
+    words.set_sets_held(ours.sets_held);
+    words.set_copies_sent(ours.copies_sent);
+    words.set_copies_failed(ours.copies_failed);
+    words.set_templates_unheard(ours.templates_unheard);
+    words.set_news_lost(ours.news_lost);
     let kinds = [
         (discarded::Kind::Datagram, &ours.discarded.datagram),
         (discarded::Kind::Set, &ours.discarded.set),
@@ -220,6 +356,13 @@ fn read_traffic(words: traffic::Reader<'_>) -> capnp::Result<Traffic> {
         broadcasts_failed: words.get_broadcasts_failed(),
         sequence_lost: words.get_sequence_lost(),
         sequence_resets: words.get_sequence_resets(),
+        datagrams_forwarded: words.get_datagrams_forwarded(),
+        handed_over: words.get_handed_over(),
+        sets_held: words.get_sets_held(),
+        copies_sent: words.get_copies_sent(),
+        copies_failed: words.get_copies_failed(),
+        templates_unheard: words.get_templates_unheard(),
+        news_lost: words.get_news_lost(),
         discarded: ended,
     })
 }
@@ -235,6 +378,9 @@ fn write_delivery(ours: &Delivery, mut words: delivery::Builder<'_>) {
     words.set_options(ours.options);
     words.set_changed_ms(ours.changed_ms);
     words.set_losses(ours.losses);
+    words.set_weight(ours.weight);
+    words.set_drained(ours.drained);
+    words.set_forwarded(ours.forwarded);
 }
 
 fn read_delivery(words: delivery::Reader<'_>) -> capnp::Result<Delivery> {
@@ -249,6 +395,9 @@ fn read_delivery(words: delivery::Reader<'_>) -> capnp::Result<Delivery> {
         options: words.get_options(),
         changed_ms: words.get_changed_ms(),
         losses: words.get_losses(),
+        weight: words.get_weight(),
+        drained: words.get_drained(),
+        forwarded: words.get_forwarded(),
     })
 }
 
@@ -360,7 +509,7 @@ mod tests {
         slave.store = Some(StoreStatus { segments: 4, ..StoreStatus::default() });
         slave.judge();
         let session = Session { exporter: "192.0.2.1:4000".into(), lost: 9, ..Session::default() };
-        let delivery = Delivery { name: "s1".into(), records: 8, ..Delivery::default() };
+        let delivery = Delivery { name: "s1".into(), records: 8, weight: 3, ..Delivery::default() };
         let master = UnitStatus {
             name: "m1".into(),
             role: Some(crate::topology::Role::Master),

@@ -87,6 +87,14 @@ pub struct Prefix {
     pub length: u8,
 }
 
+impl Prefix {
+    /// Whether an address lies in the network; one in IPv6 form of IPv4 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.length) == self.address
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
@@ -138,6 +146,15 @@ fn masked(address: IpAddr, length: u8) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_contains_its_own_addresses_of_its_own_version() {
+        let network: Prefix = "10.0.0.0/8".parse().unwrap();
+        assert!(network.contains([10, 255, 0, 1].into()));
+        assert!(!network.contains([11, 0, 0, 1].into()));
+        assert!(!network.contains("::1".parse().unwrap()));
+        assert!(network.contains("::ffff:10.0.0.1".parse().unwrap()));
+    }
 
     #[test]
     fn a_network_is_an_address_and_a_length() {

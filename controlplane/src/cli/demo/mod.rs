@@ -93,16 +93,7 @@ fn build(arguments: &Arguments) -> anyhow::Result<Units> {
         Model::FlowSource => Distribution::FlowSource,
     };
     let listen = network.free_port(PORT_OFFSET);
-    let slaves = vec!["slave1".into(), "slave2".into()];
-    let group = Group {
-        distribution,
-        io,
-        listen,
-        slaves,
-        external: Vec::new(),
-        stores: None,
-        slave_words: Vec::new(),
-    };
+    let group = Group::new(distribution, io, listen, &["slave1", "slave2"]);
     Ok(Units::start(network, &std::env::current_exe().context("finding this program")?, group)?)
 }
 
