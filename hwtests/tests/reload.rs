@@ -88,9 +88,10 @@ fn comings_and_goings(distribution: Distribution) {
     let streams = stream(&units, 12, "8800", "40");
     wait_given(&units, "slave1");
 
-    must(units.restart("slave3"));
     units.group_mut().slaves.push("slave3".into());
     let three = units.topology_text();
+    must(units.write_topology(&three));
+    must(units.restart("slave3"));
     reload(&units, &three, "slave slave3 added");
     must(units.wait_healthy());
     wait_given(&units, "slave3");
@@ -230,7 +231,7 @@ fn a_proxy_that_is_started_again_understands_the_first_record_that_it_sees() {
     let record = [300, 12, 0, 100, 0, 2];
     send(&netflow9(1, &[&template[..], &record].concat()));
     let stored = |units: &Units, wanted| {
-        wait_for("the records to be stored", 10, || -> Result<Option<()>, Error> {
+        wait_for(&format!("{wanted} records to be stored"), 10, || -> Result<Option<()>, Error> {
             Ok((records(&units.status()?) == wanted).then_some(()))
         })
     };
