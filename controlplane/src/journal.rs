@@ -9,6 +9,7 @@
 //! What is kept is bounded: beyond it, the sessions that changed longest ago are forgotten. A thread
 //! of its own writes, because a disk may take its time.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -217,6 +218,12 @@ fn write_anew(path: &Path, kept: &Kept) -> io::Result<(File, u64)> {
 /// A journal's own thread.
 #[derive(Debug)]
 pub struct Writer {
+    /// Taken at the end.
+    at_work: RefCell<Option<AtWork>>,
+}
+
+#[derive(Debug)]
+struct AtWork {
     batches: Sender<Vec<Remembered>>,
     thread: JoinHandle<()>,
 }
@@ -232,24 +239,24 @@ impl Writer {
             .name("weir-journal".to_owned())
             .spawn(move || write(journal, &waiting))
             .map_err(|source| Error::Start { what: "the journal of templates", source })?;
-        Ok(Writer { batches, thread })
+        Ok(Writer { at_work: RefCell::new(Some(AtWork { batches, thread })) })
     }
 
     /// Whether the disk keeps up: more should be asked of the workers only then.
     pub fn has_room(&self) -> bool {
-        self.batches.len() < WAITING / 2
+        self.at_work.borrow().as_ref().is_some_and(|at_work| at_work.batches.len() < WAITING / 2)
     }
 
     /// Hands sessions over; false when there is no room.
     pub fn note(&self, sessions: Vec<Remembered>) -> bool {
-        sessions.is_empty() || self.batches.try_send(sessions).is_ok()
+        let at_work = self.at_work.borrow();
+        let taken = |at_work: &AtWork| at_work.batches.try_send(sessions).is_ok();
+        at_work.as_ref().is_some_and(taken)
     }
 
-    /// Writes what waits, and ends.
-    pub fn end(self) {
-        drop(self.batches);
-        // A thread that panicked has said so.
-        let _ended = self.thread.join();
+    /// Takes no more; the thread ends once it has written what waits.
+    pub fn close(&self) -> Option<JoinHandle<()>> {
+        self.at_work.take().map(|at_work| at_work.thread)
     }
 }
 
@@ -390,8 +397,9 @@ mod tests {
         let folder = folder();
         let (journal, _) = Journal::open(folder.path()).unwrap();
         let writer = Writer::start(journal).unwrap();
-        assert!(writer.note(vec![session(1, b"one")]) && writer.note(Vec::new()));
-        writer.end();
+        assert!(writer.note(vec![session(1, b"one")]));
+        writer.close().unwrap().join().unwrap();
+        assert!(!writer.note(vec![session(2, b"two")]) && !writer.has_room());
         assert_eq!(recalled(&folder).sessions, [session(1, b"one")]);
     }
 }

@@ -118,13 +118,12 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     }
     drop((serving, working));
     proxy.slaves.leave();
-    if let Some(journal) = journal.and_then(Rc::into_inner) {
+    if let Some(journal) = journal {
         told::remember_all(&proxy.workers, &journal).await;
-        fanout::beside_rpc(move || {
-            journal.end();
-            Ok(())
-        })
-        .await?;
+        let thread = journal.close();
+        // A thread that panicked has said so.
+        let ended = move || Ok(thread.map(std::thread::JoinHandle::join).is_some());
+        fanout::beside_rpc(ended).await?;
     }
     proxy.workers.stop().await
 }

@@ -106,7 +106,9 @@ pub(super) async fn remember_all(workers: &Workers, journal: &Writer) {
             let asked = packet_path::report(&mailbox, ProxyMail::Remember);
             let Some(changed) = asked.await else { break };
             let many = changed.len();
-            journal.note(changed);
+            if many > 0 {
+                journal.note(changed);
+            }
             if many < REMEMBERED_MAX {
                 break;
             }
