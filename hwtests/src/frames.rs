@@ -34,6 +34,8 @@ pub enum Wrap {
     },
     /// IPv4 without a UDP checksum, which RFC 768 allows.
     NoChecksum,
+    /// IPv6 with this flow label, by which a device with several queues may choose one.
+    Labelled(u8),
     /// With bytes behind the IP packet that are not zero, as Ethernet's padding may be.
     Padded,
 }
@@ -148,6 +150,9 @@ fn packets6(
     let mut packet = vec![0; ipv6::HEADER_LENGTH];
     let first = kinds.first().copied().unwrap_or(ipv6::UDP);
     ipv6::Header { protocol: first, ..header }.emit(&mut packet, 8 * kinds.len() + datagram.len());
+    if let Wrap::Labelled(label) = wrap {
+        packet[3] = label;
+    }
     for (n, _) in kinds.iter().enumerate() {
         let next = kinds.get(n + 1).copied().unwrap_or(ipv6::UDP);
         // No further units of eight octets; a PadN option of six (RFC 8200, Section 4.2).
@@ -184,18 +189,19 @@ fn mac(site: &Site) -> Result<Mac, Error> {
     })
 }
 
-/// Sends frames from a site's device, in order, by the program of this package that does so.
+/// Sends frames from a site's device, in order, so many a second, by the program of this package that
+/// does so.
 ///
 /// # Errors
 /// When one could not be sent.
-pub fn send(site: &Site, sender: &Path, frames: &[Vec<u8>]) -> Result<(), Error> {
+pub fn send(site: &Site, sender: &Path, frames: &[Vec<u8>], rate: u32) -> Result<(), Error> {
     let mut lines = String::new();
     for frame in frames {
         lines.extend(frame.iter().map(|byte| format!("{byte:02x}")));
         lines.push('\n');
     }
     let mut command = site.command(sender);
-    command.arg(site.device().unwrap_or("lo"));
+    command.arg(site.device().unwrap_or("lo")).arg(rate.to_string());
     tool::run_with(&mut command, &lines).map(drop)
 }
 
@@ -232,7 +238,13 @@ mod tests {
     #[test]
     fn every_wrapping_of_one_frame_is_read_back() {
         let v4 = [Wrap::Plain, Wrap::Options, ONE_TAG, TWO_TAGS, Wrap::Padded];
-        let v6 = [Wrap::Plain, Wrap::Extensions(&[0]), Wrap::Extensions(&[0, 60]), TWO_TAGS];
+        let v6 = [
+            Wrap::Plain,
+            Wrap::Extensions(&[0]),
+            Wrap::Extensions(&[0, 60]),
+            TWO_TAGS,
+            Wrap::Labelled(9),
+        ];
         let all = v4.into_iter().map(|wrap| (wrap, false));
         for (wrap, is_v6) in all.chain(v6.into_iter().map(|wrap| (wrap, true))) {
             let frames = frames(wrap, is_v6, 16);

@@ -21,8 +21,10 @@ pub struct Witness {
 }
 
 /// A datagram as tshark understands it, fragments put together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Message {
+    /// When it came, seconds since 1970.
+    pub at: f64,
     /// Whose address it bears.
     pub source: SocketAddr,
     /// Where it was sent to.
@@ -40,7 +42,7 @@ pub struct Message {
 }
 
 /// All that was seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     /// Export messages in order.
     pub messages: Vec<Message>,
@@ -101,8 +103,9 @@ impl Witness {
 }
 
 /// What tshark is asked of each frame, in this order.
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "frame.number",
+    "frame.time_epoch",
     "ip.len",
     "ipv6.plen",
     "ip.src",
@@ -169,6 +172,7 @@ impl Seen {
             })
         });
         self.messages.push(Message {
+            at: first("frame.time_epoch")?.parse().ok()?,
             source,
             to: address("ip.dst", "ipv6.dst", "udp.dstport")?,
             checksum: first("udp.checksum.status") != Some(ABSENT),
@@ -223,7 +227,7 @@ mod tests {
     use super::*;
 
     fn line(sequence: u32, flows: &str) -> String {
-        format!("1|120||10.0.0.1|10.0.0.2|||4000|32055|1|1||9||7|{sequence}|{flows}")
+        format!("1|1.5|120||10.0.0.1|10.0.0.2|||4000|32055|1|1||9||7|{sequence}|{flows}")
     }
 
     #[test]

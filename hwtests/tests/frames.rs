@@ -8,18 +8,17 @@
 //!
 //! Needs: root, `ip`, `ethtool`, `tcpdump`, `tshark`.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::IpAddr;
 
 use weir_controlplane::generate::Dialect;
-use weir_controlplane::lab::units::{EXPORTERS, Group, MASTER, PROXY, Units, unconserved, unit};
-use weir_controlplane::lab::{Cable, Error, Network, wait_for};
+use weir_controlplane::lab::units::{Group, PROXY, unconserved, unit};
+use weir_controlplane::lab::{Cable, Error, Site};
 use weir_controlplane::topology::Distribution;
 use weir_hwtests::exporter::{Exporter, Flow, Shape};
-use weir_hwtests::frames::{self, Hop, ONE_TAG, TWO_TAGS, Wrap};
-use weir_hwtests::witness::{Seen, Witness};
-use weir_hwtests::{can_run, must, weir};
+use weir_hwtests::frames::{ONE_TAG, TWO_TAGS, Wrap};
+use weir_hwtests::stage::{Stage, sent};
+use weir_hwtests::witness::Seen;
+use weir_hwtests::{can_run, must};
 
 const LISTEN: u16 = 2055;
 const SLAVES: [&str; 2] = ["slave1", "slave2"];
@@ -29,11 +28,8 @@ const EGRESS_MTU: usize = 1_500;
 const JUMBO: u32 = 9_000;
 /// Datagrams of each kind.
 const DATAGRAMS: usize = 4;
-
-/// The program of this package that writes frames.
-fn sender() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_send-frames"))
-}
+/// Frames a second.
+const RATE: u32 = 4_000;
 
 /// A kind of frame.
 #[derive(Clone, Copy, Debug)]
@@ -145,111 +141,31 @@ fn jumbo() -> Vec<Kind> {
     ]
 }
 
-/// A lab with a proxy and two slaves of weir's, and a witness at each slave.
-struct Stage {
-    units: Units,
-    witnesses: Vec<Witness>,
-    hop: Hop,
-}
-
-impl Stage {
-    fn build(distribution: Distribution, io: &'static str, mtu: u32) -> Result<Stage, Error> {
-        let wide = Cable { mtu, ..Cable::default() };
-        let mut sites = vec![(EXPORTERS, wide), (PROXY, wide), (MASTER, Cable::default())];
-        sites.extend(SLAVES.map(|name| (name, Cable::default())));
-        let network = Network::wired(&sites)?;
-        let group = Group::new(distribution, io, LISTEN, &SLAVES);
-        let units = Units::start(network, &weir(), group)?;
-        let network = units.network();
-        let hop = Hop::between(network.site(EXPORTERS), network.site(PROXY))?;
-        let record = |name: &&str| Witness::start(network.site(name), units.folder());
-        let witnesses = SLAVES.iter().map(record).collect::<Result<_, _>>()?;
-        Ok(Stage { units, witnesses, hop })
-    }
-
-    /// Where exporters of this IP version send to.
-    fn target(&self, v6: bool) -> SocketAddr {
-        must(self.units.target(v6).parse())
-    }
-
-    /// Sends the datagrams of each kind, one kind after another, from an exporter each.
-    fn send(&self, kinds: &[Kind]) -> Result<Vec<Exporter>, Error> {
-        let mut exporters = Vec::new();
-        let mut all = Vec::new();
-        for (number, kind) in (1_u8..).zip(kinds) {
-            let address = self.units.network().exporter(u16::from(number), kind.v6);
-            let at = SocketAddr::new(address, 40_000 + u16::from(number));
-            let mut exporter = Exporter::new(at, number, kind.dialect);
-            for datagram in 0..DATAGRAMS {
-                let (wrap, payload) = match datagram {
-                    0 => (kind.first, exporter.first(kind.shape, kind.records)),
-                    _ => (kind.wrap, exporter.next(kind.shape, kind.records)),
-                };
-                let identification = u16::from(number) << 8 | datagram as u16;
-                let to = self.target(kind.v6);
-                all.extend(self.hop.frames(wrap, at, to, &payload, identification));
-            }
-            exporters.push(exporter);
+/// Sends the datagrams of each kind, one kind after another, from an exporter each.
+fn send(stage: &Stage, kinds: &[Kind]) -> Result<Vec<Exporter>, Error> {
+    let mut exporters = Vec::new();
+    let mut frames = Vec::new();
+    for (number, kind) in (1_u8..).zip(kinds) {
+        let mut exporter = Exporter::new(stage.exporter(number, kind.v6), number, kind.dialect);
+        for datagram in 0..DATAGRAMS {
+            let (wrap, message) = match datagram {
+                0 => (kind.first, exporter.first(kind.shape, kind.records)),
+                _ => (kind.wrap, exporter.next(kind.shape, kind.records)),
+            };
+            frames.extend(stage.frames(wrap, &exporter, &message));
         }
-        frames::send(self.units.network().site(EXPORTERS), sender(), &all)?;
-        Ok(exporters)
+        exporters.push(exporter);
     }
-
-    /// Waits until everything has settled and the slaves have stored so many flows, or for as long as
-    /// a test can.
-    fn settle(&self, datagrams: usize, flows: usize) {
-        must(self.units.wait_settled(datagrams as u64));
-        let stored = wait_for("the flows to be stored", 10, || {
-            Ok((self.units.sums("any")?.flows >= flows as u64).then_some(()))
-        });
-        // What is missing is told by the comparison.
-        drop(stored);
-    }
-
-    /// What each slave's device saw.
-    fn seen(&mut self) -> Vec<Seen> {
-        let port = self.units.slave_port();
-        self.witnesses.drain(..).map(|witness| must(witness.finish(port))).collect()
-    }
-}
-
-/// Stored flows by exporter's address, sorted: destination, packets, bytes.
-fn stored(units: &Units) -> BTreeMap<IpAddr, Vec<(IpAddr, u64, u64)>> {
-    let answer = must(units.query(&["any", "-s", "router,dstip/flows", "-n", "0"]));
-    assert_eq!((answer.coverage.asked(), answer.coverage.answered()), (2, 2));
-    let mut all: BTreeMap<IpAddr, Vec<_>> = BTreeMap::new();
-    for row in &answer.rows {
-        let address = |column: &str| row.get(column).and_then(|v| v.as_str()?.parse().ok());
-        let number = |column: &str| row.get(column).and_then(serde_json::Value::as_u64);
-        let (Some(exporter), Some(destination)) =
-            (address("exporter"), address("destination_address"))
-        else {
-            panic!("an exporter and a destination in {row:?}")
-        };
-        let (packets, bytes) = (number("packets"), number("bytes"));
-        let flow = (destination, packets.unwrap_or(0), bytes.unwrap_or(0));
-        for _ in 0..number("flows").unwrap_or(0) {
-            all.entry(exporter).or_default().push(flow);
-        }
-    }
-    all.values_mut().for_each(|flows| flows.sort());
-    all
-}
-
-/// Flows of one exporter, as [`stored`] gives them.
-fn plain(flows: &[Flow]) -> Vec<(IpAddr, u64, u64)> {
-    let mut all: Vec<_> =
-        flows.iter().map(|flow| (IpAddr::V4(flow.destination), flow.packets, flow.bytes)).collect();
-    all.sort();
-    all
+    stage.send(&frames, RATE)?;
+    Ok(exporters)
 }
 
 /// What is wrong with what came of one kind.
-fn faults(kind: &Kind, exporter: &Exporter, seen: &[Seen], whole: bool) -> Vec<String> {
+fn faults(kind: &Kind, exporter: &Exporter, seen: &[&Seen], whole: bool) -> Vec<String> {
     let from = |seen: &Seen| -> Vec<_> {
         seen.messages.iter().filter(|m| m.source == exporter.at()).cloned().collect()
     };
-    let messages: Vec<_> = seen.iter().flat_map(from).collect();
+    let messages: Vec<_> = seen.iter().flat_map(|seen| from(seen)).collect();
     let mut flows: Vec<Flow> = messages.iter().flat_map(|m| m.flows.clone()).collect();
     flows.sort();
     let mut sent = exporter.flows().to_vec();
@@ -273,6 +189,22 @@ fn faults(kind: &Kind, exporter: &Exporter, seen: &[Seen], whole: bool) -> Vec<S
     faults
 }
 
+/// What is wrong with what came to one slave.
+fn at_a_slave(site: &Site, seen: &Seen) -> Vec<String> {
+    let slave = &site.name;
+    let told =
+        seen.wrong.iter().chain(&seen.gaps()).map(|what| format!("{slave}: {what}")).collect();
+    let mut faults: Vec<String> = told;
+    if seen.longest > EGRESS_MTU {
+        faults.push(format!("{slave}: a packet of {} bytes", seen.longest));
+    }
+    let own = |ip: IpAddr| ip == site.v4 || site.v6.is_some_and(|v6| ip == v6);
+    if let Some(message) = seen.messages.iter().find(|message| !own(message.to.ip())) {
+        faults.push(format!("{slave}: a message to {}", message.to));
+    }
+    faults
+}
+
 fn matrix(test: &str, distribution: Distribution, io: &'static str) {
     if !can_run(test, &["ip", "ethtool", "tcpdump", "tshark"]) {
         return;
@@ -284,40 +216,30 @@ fn matrix(test: &str, distribution: Distribution, io: &'static str) {
         "afxdp" => kinds.extend(tagged()),
         _ => println!("{test}: no VLAN tags, which the kernel takes away before a socket"),
     }
-    let mut stage = must(Stage::build(distribution, io, JUMBO));
-    let exporters = must(stage.send(&kinds));
+    let cable = Cable { mtu: JUMBO, ..Cable::default() };
+    let group = Group::new(distribution, io, LISTEN, &SLAVES);
+    let mut stage = must(Stage::build(group, cable, &[]));
+    let exporters = must(send(&stage, &kinds));
     let flows = exporters.iter().map(|exporter| exporter.flows().len()).sum();
-    stage.settle(kinds.len() * DATAGRAMS, flows);
-    let status = must(stage.units.status());
+    let status = must(stage.settle(kinds.len() * DATAGRAMS, flows));
     let backend = unit(&status, PROXY).map(|proxy| proxy.backend.clone()).unwrap_or_default();
-    let stored = stored(&stage.units);
-    let seen = stage.seen();
+    let stored = must(stage.stored());
+    let seen = must(stage.seen(stage.units.slave_port()));
 
-    let whole = distribution == Distribution::FlowSource;
     let mut wrong: Vec<String> =
         unconserved(&status).iter().map(|u| format!("{u} loses")).collect();
     for (kind, exporter) in kinds.iter().zip(&exporters) {
         let got = stored.get(&exporter.at().ip()).cloned().unwrap_or_default();
         println!("{:>6} records stored: {}", got.len(), kind.name);
-        if got != plain(exporter.flows()) {
+        if got != sent(exporter.flows()).remove(&exporter.at().ip()).unwrap_or_default() {
             wrong.push(format!("{}: not what was sent is stored", kind.name));
         }
-        wrong.extend(faults(kind, exporter, &seen, whole));
+        let seen: Vec<_> = seen.values().collect();
+        wrong.extend(faults(kind, exporter, &seen, distribution == Distribution::FlowSource));
     }
-    for (slave, seen) in SLAVES.iter().zip(&seen) {
+    for (slave, seen) in &seen {
         println!("{slave}: {} messages, the longest packet {}", seen.messages.len(), seen.longest);
-        wrong.extend(seen.wrong.iter().chain(&seen.gaps()).map(|what| format!("{slave}: {what}")));
-        if seen.longest > EGRESS_MTU {
-            wrong.push(format!("{slave}: a packet of {} bytes", seen.longest));
-        }
-        let network = stage.units.network();
-        let addresses = [IpAddr::V4(network.site(slave).v4)]
-            .into_iter()
-            .chain(network.site(slave).v6.map(IpAddr::V6))
-            .collect::<Vec<_>>();
-        if seen.messages.iter().any(|message| !addresses.contains(&message.to.ip())) {
-            wrong.push(format!("{slave}: a message to another address"));
-        }
+        wrong.extend(at_a_slave(stage.units.network().site(slave), seen));
     }
     let traffic = unit(&status, PROXY).and_then(|proxy| proxy.traffic.clone());
     assert!(wrong.is_empty(), "{test} ({backend}):\n{}\n{traffic:#?}", wrong.join("\n"));
