@@ -39,6 +39,8 @@ pub struct Message {
     pub sequence: u32,
     /// Its flow records.
     pub flows: Vec<Flow>,
+    /// What tshark wonders at, as a set before its template, or a sequence number out of turn.
+    pub odd: Option<String>,
 }
 
 /// All that was seen.
@@ -48,7 +50,7 @@ pub struct Seen {
     pub messages: Vec<Message>,
     /// The longest IP packet, bytes.
     pub longest: usize,
-    /// Wrong checksums, and what else tshark finds odd in a datagram.
+    /// Wrong checksums.
     pub wrong: Vec<String>,
 }
 
@@ -87,6 +89,8 @@ impl Witness {
         self.process.wait_end(20)?;
         let mut command = Command::new("tshark");
         command.args(["-d", &format!("udp.port=={port},cflow"), "-T", "fields"]);
+        // An ICMP error quotes the packet that it complains of, which is none that came.
+        command.args(["-Y", "!icmp && !icmpv6"]);
         command.args(["-E", "separator=|", "-o", "ip.check_checksum:TRUE"]);
         command.args(["-o", "udp.check_checksum:TRUE", "-r"]).arg(&self.file);
         command.args(FIELDS.iter().flat_map(|field| ["-e", field]));
@@ -136,7 +140,6 @@ impl Seen {
         let fields: Vec<Vec<&str>> =
             line.split('|').map(|field| field.split(',').collect()).collect();
         let fields: BTreeMap<&str, &Vec<&str>> = FIELDS.iter().copied().zip(&fields).collect();
-        // The outermost comes first; ICMP shows the packet that it complains of, too.
         let first = |name: &str| fields.get(name)?.first().copied().filter(|text| !text.is_empty());
         let number = |name: &str| first(name).and_then(|text| text.parse::<usize>().ok());
         let length = number("ip.len").or_else(|| Some(number("ipv6.plen")? + 40));
@@ -147,9 +150,6 @@ impl Seen {
         }
         if number("udp.dstport") != Some(usize::from(port)) || first("cflow.version").is_none() {
             return Some(());
-        }
-        if let Some(text) = first("_ws.expert.message") {
-            self.wrong.push(format!("frame {frame}: {text}"));
         }
         let address = |v4: &str, v6: &str, port: &str| {
             let ip: IpAddr = first(v4).or_else(|| first(v6))?.parse().ok()?;
@@ -182,8 +182,17 @@ impl Seen {
                 .map_or(Some(0), |text| decimal_or_hexadecimal(text))?,
             sequence: first("cflow.sequence")?.parse().ok()?,
             flows: flows.collect::<Option<_>>()?,
+            odd: first("_ws.expert.message").map(|text| format!("frame {frame}: {text}")),
         });
         Some(())
+    }
+
+    /// Wrong checksums, and what tshark wonders at in messages of these sources.
+    pub fn oddities(&self, of: impl Fn(SocketAddr) -> bool) -> Vec<String> {
+        let odd = self.messages.iter().filter(|message| of(message.source));
+        let odd =
+            odd.filter_map(|message| Some(format!("{} {}", message.source, message.odd.clone()?)));
+        self.wrong.iter().cloned().chain(odd).collect()
     }
 
     /// All flow records, sorted.
@@ -255,6 +264,7 @@ mod tests {
     fn wrong_checksums_and_what_tshark_wonders_at_are_kept() {
         let mut seen = Seen::default();
         seen.read(&line(1, "||").replace("|1|1||9", "|1|0|odd|9"), 32_055).unwrap();
-        assert_eq!(seen.wrong.len(), 2);
+        assert_eq!((seen.wrong.len(), seen.oddities(|_| true).len()), (1, 2));
+        assert_eq!(seen.oddities(|_| false).len(), 1);
     }
 }
