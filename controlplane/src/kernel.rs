@@ -8,7 +8,7 @@
 //! thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub struct Kernel {
     listen: Vec<SocketAddr>,
     forwards: bool,
     rules: RefCell<Rules>,
+    /// Sources that were put a round ago and have not been heard of since.
+    unheard: RefCell<HashSet<SourceKey>>,
     full: Cell<bool>,
     failing: Cell<bool>,
 }
@@ -100,6 +102,7 @@ impl Kernel {
             listen: listen.to_vec(),
             forwards: forward.is_some(),
             rules: RefCell::default(),
+            unheard: RefCell::default(),
             full: Cell::new(false),
             failing: Cell::new(false),
         }
@@ -241,9 +244,13 @@ impl Kernel {
         let (sources, now) = (self.sources.clone(), Duration::from(now));
         let scarce = sources.len() > SOURCES_MAX / 10 * 9;
         let idle = if scarce { IDLE_WHEN_FULL } else { IDLE };
-        let forgotten = beside_rpc(move || Ok(forget(&sources, now, idle))).await;
-        if let Ok(Ok(1..)) = forgotten {
-            self.full.set(false);
+        let unheard = self.unheard.take();
+        let forgotten = beside_rpc(move || Ok(forget(&sources, now, idle, &unheard))).await;
+        if let Ok(Ok((forgotten, unheard))) = forgotten {
+            self.unheard.replace(unheard);
+            if forgotten > 0 {
+                self.full.set(false);
+            }
         }
     }
 }
@@ -259,18 +266,39 @@ fn review(sources: &Sources, rules: &Rules) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes the silent ones; how many there were. One that has never been heard of since it was put
-/// counts as silent from the second round on, when it stands at the same place still.
-fn forget(sources: &Sources, now: Duration, idle: Duration) -> Result<u32, Error> {
-    let mut forgotten = 0;
+/// Removes the silent ones; how many there were, and which have not been heard of since they were
+/// put. Of these, such as stood in `unheard` a round ago go too: whoever sends from an address once
+/// must not keep a place.
+fn forget(
+    sources: &Sources,
+    now: Duration,
+    idle: Duration,
+    unheard: &HashSet<SourceKey>,
+) -> Result<(u32, HashSet<SourceKey>), Error> {
+    let (mut forgotten, mut still) = (0, HashSet::new());
     for entry in sources.list()? {
-        let last = Duration::from_nanos(entry.last_seen_ns);
-        let silent = entry.last_seen_ns > 0 && now.saturating_sub(last) > idle;
-        if silent && !matches!(entry.rule, SourceRule::Assigned(_)) && sources.remove(entry.key)? {
-            forgotten += 1;
+        if matches!(entry.rule, SourceRule::Assigned(_)) {
+            continue;
+        }
+        if is_idle(&entry, now, idle, unheard) {
+            forgotten += u32::from(sources.remove(entry.key)?);
+        } else if entry.last_seen_ns == 0 {
+            still.insert(entry.key);
         }
     }
-    Ok(forgotten)
+    Ok((forgotten, still))
+}
+
+fn is_idle(
+    entry: &SourceEntry,
+    now: Duration,
+    idle: Duration,
+    unheard: &HashSet<SourceKey>,
+) -> bool {
+    match entry.last_seen_ns {
+        0 => unheard.contains(&entry.key),
+        last => now.saturating_sub(Duration::from_nanos(last)) > idle,
+    }
 }
 
 /// One line for the person who sees the counter rise.
@@ -332,5 +360,23 @@ mod tests {
         assert_eq!(source([192, 0, 2, 1], 2), SourceRule::Refused);
         assert_eq!(source([192, 0, 2, 1], 3), SourceRule::ByTable);
         assert_eq!(source([10, 0, 0, 1], 2), SourceRule::Assigned(3));
+    }
+
+    #[test]
+    fn a_source_that_is_silent_or_came_only_once_loses_its_place() {
+        let key = SourceKey { address: [192, 0, 2, 1].into(), port: 2055 };
+        let entry = |last: Duration| SourceEntry {
+            key,
+            rule: SourceRule::ByTable,
+            packets: 0,
+            bytes: 0,
+            last_seen_ns: u64::try_from(last.as_nanos()).unwrap(),
+        };
+        let now = Duration::from_secs(10_000);
+        let (fresh, known) = (HashSet::new(), HashSet::from([key]));
+        assert!(!is_idle(&entry(now - IDLE), now, IDLE, &fresh));
+        assert!(is_idle(&entry(now - IDLE - Duration::from_secs(1)), now, IDLE, &fresh));
+        assert!(!is_idle(&entry(Duration::ZERO), now, IDLE, &fresh));
+        assert!(is_idle(&entry(Duration::ZERO), now, IDLE, &known));
     }
 }
