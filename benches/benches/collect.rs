@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weir_benches::{exporter, traffic};
+use weir_benches::exporter;
+use weir_benches::traffic::{Load, Protocol};
 use weir_dataplane::Timestamp;
 use weir_dataplane::collect::{Collector, CollectorConfig};
 use weir_dataplane::counter::Counters;
@@ -33,8 +34,9 @@ fn decode(c: &mut Criterion) {
             black_box(collector.take_batch());
         }
     };
-    take(&traffic::template_packet());
-    let packets: Vec<_> = (0..BURST).map(|n| traffic::data_packet(n, RECORDS)).collect();
+    let load = Load::new(Protocol::V9, RECORDS);
+    take(&load.template_packet().expect("v9 has templates"));
+    let packets: Vec<_> = (0..BURST).map(|n| load.data_packet(n, 0)).collect();
     let mut group = c.benchmark_group("collect");
     group.throughput(Throughput::Elements(u64::from(BURST) * u64::from(RECORDS)));
     group.bench_function("v9", |b| b.iter(|| packets.iter().for_each(|packet| take(packet))));

@@ -1,7 +1,9 @@
-//! What the benches share: the packets they measure with.
+//! What the benches share: packets, and the engine that they are fed to.
 
 use std::net::SocketAddr;
 
+pub mod engine;
+pub mod hostile;
 pub mod rows;
 pub mod traffic;
 
@@ -9,4 +11,9 @@ pub mod traffic;
 pub fn exporter(n: u32) -> SocketAddr {
     let [_, b, c, d] = n.to_be_bytes();
     SocketAddr::from(([10, b, c, d], 50_000))
+}
+
+/// Whether a short run is wanted (`./x bench quick`): the same points, with more noise.
+pub fn is_quick() -> bool {
+    std::env::var_os("WEIR_BENCH_QUICK").is_some()
 }
