@@ -1,0 +1,109 @@
+//! `weir-bench`: whole proxies measured between network namespaces, instructions counted, the soak,
+//! and the report of it all. `./x bench` runs everything; see the subcommands for the parts.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+mod agent;
+mod candidate;
+mod cost;
+mod exporters;
+mod instructions;
+mod latency;
+mod pair;
+mod plot;
+mod programs;
+mod relay;
+mod report;
+mod results;
+mod soak;
+
+/// weir's benchmarks that Criterion cannot do
+#[derive(Debug, Parser)]
+enum Word {
+    /// Instructions a record of the engine, by callgrind
+    Instructions,
+    /// CPU time a packet of the ways through the kernel
+    Kernel,
+    /// CPU time a packet of weir and its peers, at zero loss
+    Peers,
+    /// Latency that the proxy adds, below and at saturation
+    Latency,
+    /// A whole topology under load while everything changes
+    Soak {
+        /// How long, minutes
+        #[arg(default_value_t = 10)]
+        minutes: u64,
+    },
+    /// Writes what was measured into benches/RESULTS.md and benches/plots/
+    Report,
+    /// The exporters' and slaves' side of a measurement
+    #[command(hide = true)]
+    Agent(agent::Arguments),
+    /// Holds an XDP program on the proxy's device
+    #[command(hide = true)]
+    Hold { program: String },
+    /// A sendto relay in the proxy's place
+    #[command(hide = true)]
+    Relay(relay::Arguments),
+    /// What runs under callgrind
+    #[command(hide = true)]
+    Count { point: usize },
+}
+
+fn main() -> ExitCode {
+    match run(Word::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weir-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(word: Word) -> Result<ExitCode> {
+    match word {
+        Word::Agent(arguments) => agent::run(&arguments)?,
+        Word::Hold { program } => hold(&program)?,
+        Word::Relay(arguments) => relay::run(&arguments)?,
+        Word::Count { point } => instructions::run(point)?,
+        Word::Instructions => instructions::instructions()?,
+        Word::Report => report::report()?,
+        Word::Kernel if can_run("kernel") => cost::kernel()?,
+        Word::Peers if can_run("peers") => cost::peers()?,
+        Word::Latency if can_run("latency") => latency::latency()?,
+        Word::Soak { minutes } if can_run("soak") => return soak::soak(minutes),
+        Word::Kernel | Word::Peers | Word::Latency | Word::Soak { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether namespaces and a core for each side can be had; says why not.
+fn can_run(what: &str) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if !is_root {
+        println!("{what} skipped: needs root, for network namespaces and XDP");
+    } else if cores < 2 {
+        println!("{what} skipped: needs two cores, one for the proxy alone");
+    }
+    let can = is_root && cores >= 2;
+    if can {
+        // Where the system shares the cores out by session, this one goes first.
+        let _unknown_to_this_kernel = std::fs::write("/proc/self/autogroup", "-20");
+    }
+    can
+}
+
+/// Keeps a program attached until this process is killed.
+fn hold(program: &str) -> Result<()> {
+    let mut programs = programs::Programs::load()?;
+    programs.attach(program, pair::RIGHT).context("holding a program")?;
+    println!("ready");
+    loop {
+        std::thread::park();
+    }
+}
