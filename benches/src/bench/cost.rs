@@ -23,6 +23,8 @@ pub(crate) const SLAVES: u8 = 4;
 pub(crate) const SOURCES: u32 = 8;
 /// How long open messages may need to leave, and what is queued to arrive.
 const DRAIN: Duration = Duration::from_millis(250);
+/// How long the devices wait for more packets: what drivers of 10GbE cards do by themselves.
+pub(crate) const COALESCE: Duration = Duration::from_micros(50);
 /// Packets a second where the search for the highest rate begins.
 const FIRST_RATE: f64 = 10_000.0;
 /// Below this a candidate counts as one that loses in any case.
@@ -158,7 +160,7 @@ impl Bench {
 
 /// The peers and weir on the same packets, at zero loss.
 pub(crate) fn peers() -> Result<()> {
-    let pair = Pair::new(SLAVES)?;
+    let pair = Pair::new(SLAVES, COALESCE)?;
     let mut costs = Vec::new();
     for protocol in [Protocol::V5, Protocol::V9, Protocol::Ipfix] {
         let load = Load::peers(protocol);
@@ -232,7 +234,7 @@ fn cost(
 
 /// The ways through the kernel, flooded in turns.
 pub(crate) fn kernel() -> Result<()> {
-    let pair = Pair::new(SLAVES)?;
+    let pair = Pair::new(SLAVES, COALESCE)?;
     let load = Load::peers(Protocol::V9);
     let traffic = Traffic { load, sources: SOURCES, stamped: false, pass: false };
     let candidates = [

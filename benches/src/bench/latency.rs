@@ -36,7 +36,7 @@ pub(crate) struct Latency {
 
 /// Measures all candidates.
 pub(crate) fn latency() -> Result<()> {
-    let pair = Pair::new(SLAVES)?;
+    let pair = Pair::new(SLAVES, Duration::ZERO)?;
     let load = Load::peers(Protocol::V9);
     let traffic = Traffic { load, sources: SOURCES, stamped: true, pass: false };
     let seconds = if is_quick() { 1.0 } else { 5.0 };

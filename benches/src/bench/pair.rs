@@ -4,7 +4,8 @@
 //! Both devices poll in kernel threads of their own (threaded NAPI), so that what the proxy's side
 //! spends on receiving is told apart from what generator and sink spend, to the nanosecond and
 //! whatever else the machine does. The left side has core 0, the right side core 1; the kernel
-//! threads go before all else there, as interrupts would.
+//! threads go before all else there, as interrupts would, and can be held back for a moment, as a
+//! network card holds interrupts back to take several packets at once.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,8 +41,9 @@ pub(crate) fn slave(n: u8) -> String {
 }
 
 impl Pair {
-    /// Namespaces with `slaves` slaves' addresses beyond the cable.
-    pub(crate) fn new(slaves: u8) -> Result<Pair> {
+    /// Namespaces with `slaves` slaves' addresses beyond the cable; both devices wait for `coalesce`
+    /// before they take what came.
+    pub(crate) fn new(slaves: u8, coalesce: Duration) -> Result<Pair> {
         let id = std::process::id();
         let buffer_limit = std::fs::read_to_string(BUFFER_LIMIT)?.trim().to_owned();
         let folder = tempfile::Builder::new().prefix("weir-bench-").tempdir()?;
@@ -56,8 +58,8 @@ impl Pair {
              peer name {RIGHT} netns {} numtxqueues 1 numrxqueues 1",
             pair.left, pair.right
         ))?;
-        pair.settle(&pair.left, LEFT, "10.98.255.254")?;
-        pair.settle(&pair.right, RIGHT, PROXY)?;
+        pair.settle(&pair.left, LEFT, "10.98.255.254", coalesce)?;
+        pair.settle(&pair.right, RIGHT, PROXY, coalesce)?;
         let mac = pair.mac(false)?;
         ip(&format!(
             "-n {} neigh replace {PROXY} lladdr {mac} dev {LEFT} nud permanent",
@@ -73,7 +75,14 @@ impl Pair {
         Ok(pair)
     }
 
-    fn settle(&self, namespace: &str, device: &str, address: &str) -> Result<()> {
+    fn settle(
+        &self,
+        namespace: &str,
+        device: &str,
+        address: &str,
+        coalesce: Duration,
+    ) -> Result<()> {
+        let nanoseconds = coalesce.as_nanos();
         let line = format!(
             "cd /proc/sys/net; \
              for c in all default {device}; do \
@@ -81,7 +90,9 @@ impl Pair {
              done; \
              ip link set lo up; ip link set {device} up; ip addr add {address}/16 dev {device}; \
              ethtool -K {device} tx off tso off gso off gro on txvlan off rxvlan off >/dev/null; \
-             echo 1 > /sys/class/net/{device}/threaded"
+             cd /sys/class/net/{device}; echo 1 > threaded; \
+             echo {} > napi_defer_hard_irqs; echo {nanoseconds} > gro_flush_timeout",
+            u8::from(nanoseconds > 0)
         );
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace, "sh", "-ec", &line]);

@@ -16,6 +16,7 @@ use weir_controlplane::status::{Traffic as Counted, UnitStatus};
 
 use crate::agent::{Agent, Traffic};
 use crate::candidate::{proxy, topology, weir_program};
+use crate::cost::COALESCE;
 use crate::pair::{MASTER, Pair, slave, tame_pollers};
 use crate::programs::Sunk;
 
@@ -110,7 +111,7 @@ fn export(
 
 impl Soak {
     fn start() -> Result<Soak> {
-        let pair = Pair::new(SLAVES)?;
+        let pair = Pair::new(SLAVES, COALESCE)?;
         pair.add_left(MASTER)?;
         for n in 1..=SLAVES {
             pair.add_left(&slave(n))?;
