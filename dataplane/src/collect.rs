@@ -20,15 +20,16 @@ use self::moment::Uptime;
 use crate::hold::{Hold, HoldLimits};
 use crate::io::Datagram;
 use crate::session::{SessionId, SessionKey, SessionLimits, SessionTable, Taken};
-use crate::template::{FieldPlan, Place, netflow5_plan};
+use crate::template::{FieldPlan, Place, fixed_plan};
 use crate::wire::set::{Set, SetKind, Sets, TemplateRecords};
-use crate::wire::{Message, Protocol};
+use crate::wire::{Counted, Message, Protocol, fixed};
 use crate::{Counters, Discard, Timestamp};
 
 mod columns;
 mod decoder;
 mod header;
 mod moment;
+mod sample;
 
 /// The bounds of a [`Collector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,8 @@ pub struct Collector {
     batch: Batch,
     batch_rows: usize,
     counters: Arc<Counters>,
-    netflow5: FieldPlan,
+    /// Of [`fixed::LAYOUTS`].
+    fixed: [FieldPlan; fixed::LAYOUTS_COUNT],
     /// Where a variable-length record's values stand; kept for its memory.
     places: Vec<Place>,
 }
@@ -71,7 +73,7 @@ impl Collector {
             batch: Batch::with_capacity(config.batch_rows),
             batch_rows: config.batch_rows,
             counters,
-            netflow5: netflow5_plan(),
+            fixed: fixed::LAYOUTS.map(fixed_plan),
             places: Vec::new(),
         }
     }
@@ -136,13 +138,16 @@ impl Collector {
         let (batch, counters, places) = (&mut self.batch, &*self.counters, &mut self.places);
         let decoder = Decoder { session, header, batch, counters, places };
         let mut reader = Reader { decoder, hold: &mut self.hold, id, now };
-        let units = match message {
-            Message::Netflow5(packet) => Some(reader.decoder.netflow5(&packet, &self.netflow5)),
-            Message::Netflow9(packet) => {
-                reader.sets(Protocol::Netflow9, packet.sets());
-                Some(1)
-            }
+        let records = match &message {
+            Message::Fixed(packet) => Some(reader.decoder.fixed(packet, &self.fixed)),
+            Message::Netflow9(packet) => reader.sets(Protocol::Netflow9, packet.sets()),
             Message::Ipfix(message) => reader.sets(Protocol::Ipfix, message.sets()),
+            Message::Sflow(datagram) => Some(reader.decoder.samples(datagram)),
+        };
+        let units = match message.protocol().counted() {
+            Counted::Nothing => None,
+            Counted::Records => records,
+            Counted::Messages => Some(1),
         };
         reader.decoder.session.observe(message.sequence(), units, &self.counters);
         Ok(())

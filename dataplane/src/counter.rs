@@ -87,6 +87,7 @@ define_discards! {
     TooShort, Datagram, "too_short", "shorter than its protocol's header";
     TooLong, Datagram, "too_long", "longer than the receive buffer, or than the message's own length field";
     UnknownVersion, Datagram, "unknown_version", "the version field names no protocol that weir reads";
+    UnknownAggregation, Datagram, "unknown_aggregation", "NetFlow version 8 of an aggregation scheme that weir does not know";
     MessageLength, Datagram, "message_length", "the header's length or record count contradicts the datagram";
     BadFrame, Datagram, "bad_frame", "an Ethernet frame whose IP or UDP header is malformed";
     BadChecksum, Datagram, "bad_checksum", "a UDP checksum that does not match";
@@ -104,6 +105,7 @@ define_discards! {
     TemplateTableFull, Set, "template_table_full", "no room for another template of this session";
     SourceTemplatesFull, Set, "source_templates_full", "no room for another template of this exporter's address";
     RecordMalformed, Set, "record_malformed", "a data set whose variable-length record leaves the set";
+    SampleMalformed, Set, "sample_malformed", "an sFlow sample, or a structure within, that leaves what it stands in";
     RecordNoSlave, Record, "record_no_slave", "no healthy slave to deal the record to";
     RecordTooLong, Record, "record_too_long", "a record that no message can carry";
     RecordSend, Record, "record_send", "the system refused to send the message that held the record";
@@ -137,6 +139,10 @@ pub struct Counters {
     pub records_in_flight: Counter,
     /// Options data records read.
     pub options_decoded: Counter,
+    /// sFlow counter samples read; weir counts them and keeps none.
+    pub counter_samples: Counter,
+    /// sFlow samples of a kind that weir does not know, skipped by their length.
+    pub samples_unknown: Counter,
     /// Templates and options data records that could not be given to one of the slaves.
     pub broadcasts_failed: Counter,
     /// Upstream units (v5 flows, v9 packets, IPFIX records) that sequence numbers say were lost.
@@ -171,6 +177,8 @@ impl Default for Counters {
             records_delivered: Counter::default(),
             records_in_flight: Counter::default(),
             options_decoded: Counter::default(),
+            counter_samples: Counter::default(),
+            samples_unknown: Counter::default(),
             broadcasts_failed: Counter::default(),
             sequence_lost: Counter::default(),
             sequence_resets: Counter::default(),

@@ -15,7 +15,7 @@ use crate::session::{Session, SessionId, Taken};
 use crate::steer::Steer;
 use crate::template::{Template, TemplateStore};
 use crate::wire::set::{self, Set, SetKind, Sets, TemplateRecord, TemplateRecords};
-use crate::wire::{Message, Protocol, netflow5};
+use crate::wire::{Counted, Message, Protocol, sflow};
 use crate::{Discard, Timestamp};
 
 /// A slave's message would be ambiguous with up to three bytes of padding after records as short.
@@ -26,6 +26,9 @@ const PADDING_MAX: usize = 3;
 pub(crate) struct Seen {
     pub(crate) flows: u32,
     pub(crate) options: u32,
+    /// sFlow samples of counters, and of a kind that weir does not know.
+    pub(crate) counter_samples: u32,
+    pub(crate) unknown_samples: u32,
     /// Records of earlier messages, which had waited for a template of this one.
     pub(crate) held_flows: u32,
     pub(crate) held_options: u32,
@@ -42,12 +45,20 @@ impl Seen {
         }
     }
 
+    fn sample(&mut self, kind: &sflow::Kind<'_>) {
+        match kind {
+            sflow::Kind::Flow(_) => self.flows += 1,
+            sflow::Kind::Counters(_) => self.counter_samples += 1,
+            sflow::Kind::Other => self.unknown_samples += 1,
+        }
+    }
+
     /// Units that the message adds to its session's sequence; `None` when they can't be told.
     pub(crate) fn units(&self, protocol: Protocol) -> Option<u32> {
-        match protocol {
-            Protocol::Netflow5 => Some(self.flows),
-            Protocol::Netflow9 => Some(1),
-            Protocol::Ipfix => (!self.unknown).then_some(self.flows + self.options),
+        match protocol.counted() {
+            Counted::Nothing => None,
+            Counted::Records => (!self.unknown).then_some(self.flows + self.options),
+            Counted::Messages => Some(1),
         }
     }
 }
@@ -85,19 +96,23 @@ impl<T: Transmit> Dealer<'_, T> {
         session: &mut Session<X>,
         hold: &mut Hold,
     ) -> Seen {
-        let mut seen = Seen::default();
-        let protocol = message.protocol();
-        let sets = match sets(message) {
-            Ok(sets) => sets,
-            Err(packet) => {
-                self.flows(&NETFLOW5, packet.body(), netflow5::RECORD_LENGTH);
-                seen.flows = u32::from(packet.count());
-                return seen;
+        match message {
+            Message::Fixed(packet) => {
+                self.flows(&WITHOUT_SET, packet.body(), packet.layout().record_length);
+                Seen { flows: packet.count().into(), ..Seen::default() }
             }
-        };
+            Message::Netflow9(packet) => self.sets(packet.sets(), session, hold),
+            Message::Ipfix(message) => self.sets(message.sets(), session, hold),
+            Message::Sflow(datagram) => self.samples(datagram),
+        }
+    }
+
+    /// Deals the sets of a message.
+    fn sets<X>(&mut self, sets: Sets<'_>, session: &mut Session<X>, hold: &mut Hold) -> Seen {
+        let mut seen = Seen::default();
         for set in sets {
             let mut holds_data = true;
-            let outcome = set.and_then(|set| match set.kind(protocol) {
+            let outcome = set.and_then(|set| match set.kind(session.key.protocol) {
                 SetKind::Data => match self.data(session, &set, &mut seen) {
                     Err(Discard::UnknownTemplate) if self.keep(hold, &set) => {
                         seen.unknown = true;
@@ -125,11 +140,17 @@ impl<T: Transmit> Dealer<'_, T> {
     /// Deals the flow data records of a message that was open for a slave that died. Templates and
     /// options data went to every slave already.
     pub(crate) fn recalled(&mut self, message: &Message<'_>, templates: &TemplateStore) {
-        let sets = match sets(message) {
-            Ok(sets) => sets,
-            Err(packet) => {
-                return self.flows(&NETFLOW5, packet.body(), netflow5::RECORD_LENGTH);
+        let sets = match message {
+            Message::Fixed(packet) => {
+                let length = packet.layout().record_length;
+                return self.flows(&WITHOUT_SET, packet.body(), length);
             }
+            Message::Sflow(datagram) => {
+                self.samples(datagram);
+                return;
+            }
+            Message::Netflow9(packet) => packet.sets(),
+            Message::Ipfix(message) => message.sets(),
         };
         for set in sets.flatten() {
             let Some(template) = templates.get(set.id).filter(|t| !t.options) else { continue };
@@ -246,11 +267,11 @@ impl<T: Transmit> Dealer<'_, T> {
                 Ok(Some(room)) => {
                     let fits = (room.bytes as u32 / length as u32).min(room.records as u32);
                     let taken = fits.min(left);
-                    self.push(&room, shape, &rest[..taken as usize * length], taken);
+                    self.push(&room, Kind::Flow, shape, &rest[..taken as usize * length], taken);
                     taken
                 }
                 Ok(None) => {
-                    self.alone(shape, &rest[..length]);
+                    self.alone(Kind::Flow, shape, &rest[..length]);
                     1
                 }
                 Err(reason) => {
@@ -292,16 +313,16 @@ impl<T: Transmit> Dealer<'_, T> {
                 continue;
             }
             if let Some((room, from, to, count)) = run.take() {
-                self.push(&room, shape, &body[from..to], count);
+                self.push(&room, Kind::Flow, shape, &body[from..to], count);
             }
             match self.room(shape, length) {
                 Ok(Some(room)) => run = Some((room, start, end, 1)),
-                Ok(None) => self.alone(shape, &body[start..end]),
+                Ok(None) => self.alone(Kind::Flow, shape, &body[start..end]),
                 Err(reason) => self.counters.discard(reason, 1),
             }
         }
         if let Some((room, from, to, count)) = run {
-            self.push(&room, shape, &body[from..to], count);
+            self.push(&room, Kind::Flow, shape, &body[from..to], count);
         }
         outcome
     }
@@ -320,15 +341,15 @@ impl<T: Transmit> Dealer<'_, T> {
     }
 
     #[inline]
-    fn push(&mut self, room: &Room, shape: &Shape, bytes: &[u8], count: u32) {
+    fn push(&mut self, room: &Room, kind: Kind, shape: &Shape, bytes: &[u8], count: u32) {
         let in_message = u16::try_from(count).expect("a room has at most 65,535 records");
-        self.encoder.push(self.io, room, shape, bytes, in_message);
+        self.encoder.push(self.io, room, kind, shape, bytes, in_message);
         self.steer.charge(self.source.ip(), room.slave, u64::from(count));
     }
 
     /// Sends a record that no unfragmented packet can carry to the slave whose turn it is.
-    fn alone(&mut self, shape: &Shape, record: &[u8]) {
-        let item = Item { kind: Kind::Flow, shape: *shape, bytes: record };
+    fn alone(&mut self, kind: Kind, shape: &Shape, record: &[u8]) {
+        let item = Item { kind, shape: *shape, bytes: record };
         let slave = self.steer.next(self.source.ip()).ok_or(Discard::RecordNoSlave);
         let outcome = slave.and_then(|slave| {
             self.steer.charge(self.source.ip(), slave, 1);
@@ -336,7 +357,41 @@ impl<T: Transmit> Dealer<'_, T> {
             self.encoder.send_alone(self.io, &route, &self.header, &item)
         });
         if let Err(reason) = outcome {
-            self.counters.discard(reason, 1);
+            self.lost(kind, reason);
+        }
+    }
+
+    /// Counts a record that can't be given to a slave; only flow data records have a reason.
+    fn lost(&self, kind: Kind, reason: Discard) {
+        match kind {
+            Kind::Flow => self.counters.discard(reason, 1),
+            Kind::Template | Kind::Options => self.counters.broadcasts_failed.add(1),
+        }
+    }
+
+    /// Deals the samples of an sFlow datagram, each to one slave: the agent's counters and what weir
+    /// does not know go the way of the flow samples beside them.
+    fn samples(&mut self, datagram: &sflow::Datagram<'_>) -> Seen {
+        let mut seen = Seen::default();
+        for sample in datagram.samples() {
+            match sample.and_then(|sample| Ok((sample.bytes(), sample.kind()?))) {
+                Ok((bytes, kind)) => {
+                    let is_flow = matches!(kind, sflow::Kind::Flow(_));
+                    self.sample(if is_flow { Kind::Flow } else { Kind::Options }, bytes);
+                    seen.sample(&kind);
+                }
+                Err(reason) => self.counters.discard(reason, 1),
+            }
+        }
+        seen
+    }
+
+    /// Deals one sample.
+    fn sample(&mut self, kind: Kind, bytes: &[u8]) {
+        match self.room(&WITHOUT_SET, bytes.len()) {
+            Ok(Some(room)) => self.push(&room, kind, &WITHOUT_SET, bytes, 1),
+            Ok(None) => self.alone(kind, &WITHOUT_SET, bytes),
+            Err(reason) => self.lost(kind, reason),
         }
     }
 
@@ -362,8 +417,9 @@ impl<T: Transmit> Dealer<'_, T> {
     }
 }
 
-/// NetFlow v5's records: they have no set, and their times hang on the header.
-const NETFLOW5: Shape = Shape { set: 0, bound: true, pads: false };
+/// Records of the fixed versions and sFlow's samples: they have no set, and their times hang on the
+/// header.
+const WITHOUT_SET: Shape = Shape { set: 0, bound: true, pads: false };
 
 /// What a message must know of a template's records.
 pub(crate) fn shape(template: &Template) -> Shape {
@@ -394,15 +450,6 @@ pub(crate) fn all_items<X>(session: &Session<X>) -> impl Iterator<Item = Item<'_
 /// A template record as an item; its meaning hangs on no header.
 pub(crate) fn template_item(set: u16, record: &[u8]) -> Item<'_> {
     Item { kind: Kind::Template, shape: Shape { set, bound: false, pads: true }, bytes: record }
-}
-
-/// The sets of a message, or the v5 packet that has none.
-fn sets<'a, 'm>(message: &'m Message<'a>) -> Result<Sets<'a>, &'m netflow5::Packet<'a>> {
-    match message {
-        Message::Netflow5(packet) => Err(packet),
-        Message::Netflow9(packet) => Ok(packet.sets()),
-        Message::Ipfix(message) => Ok(message.sets()),
-    }
 }
 
 /// Takes the templates of a set into a session; each record that did something goes to `each`.
@@ -439,9 +486,15 @@ pub(crate) fn listen_in<X>(
 ) -> Seen {
     let mut seen = Seen::default();
     let protocol = message.protocol();
-    let sets = match sets(message) {
-        Ok(sets) => sets,
-        Err(packet) => return Seen { flows: u32::from(packet.count()), ..seen },
+    let sets = match message {
+        Message::Fixed(packet) => return Seen { flows: packet.count().into(), ..seen },
+        Message::Sflow(datagram) => {
+            let kinds = datagram.samples().flatten().filter_map(|sample| sample.kind().ok());
+            kinds.for_each(|kind| seen.sample(&kind));
+            return seen;
+        }
+        Message::Netflow9(packet) => packet.sets(),
+        Message::Ipfix(message) => message.sets(),
     };
     for set in sets {
         let outcome = set.and_then(|set| match set.kind(protocol) {

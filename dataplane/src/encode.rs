@@ -66,13 +66,14 @@ const NOWHERE: Path = Path { v4: None, v6: None, mtu: 0 };
 pub(crate) enum Kind {
     Template,
     Flow,
+    /// Options data, or what an sFlow agent sends beside its flow samples.
     Options,
 }
 
 /// What a message must know of the records that are put into it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    /// The set they stood in; NetFlow v5 has none, and says 0.
+    /// The set they stood in; 0 where there are no sets.
     pub(crate) set: u16,
     /// Whether their meaning hangs on the header's time.
     pub(crate) bound: bool,
@@ -257,13 +258,14 @@ impl<F> Encoder<F> {
         Ok(Some(Room { slot, slave: route.slave, bytes, records }))
     }
 
-    /// Puts flow data records into a message that has room for them: `count` records of this shape,
-    /// one behind the other in `bytes`.
+    /// Puts records that are dealt out into a message that has room for them: `count` records of
+    /// this kind and shape, one behind the other in `bytes`.
     #[inline]
     pub(crate) fn push<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
         room: &Room,
+        kind: Kind,
         shape: &Shape,
         bytes: &[u8],
         count: u16,
@@ -272,8 +274,10 @@ impl<F> Encoder<F> {
         // than it saves: its frame and its place stay warm for the next.
         let is_crowded = self.free.len() < self.slots.len() / 2;
         let open = self.slots[room.slot as usize].as_mut().expect("a room is in an open message");
-        open.push(io, Kind::Flow, shape, bytes, count);
-        self.in_flight += u64::from(count);
+        open.push(io, kind, shape, bytes, count);
+        if kind == Kind::Flow {
+            self.in_flight += u64::from(count);
+        }
         if is_crowded && open.is_nearly_full() {
             self.close(io, room.slot);
         }
@@ -323,7 +327,8 @@ impl<F> Encoder<F> {
         let path = &self.paths[usize::from(route.slave)];
         let to = path.towards(route.source, route.port).ok_or(Discard::RecordNoSlave)?;
         let limit = limit(path, route.source).min(io.room());
-        if header.view().len() + set::HEADER_LENGTH + first + PADDING > limit {
+        let overhead = if header.has_sets() { set::HEADER_LENGTH + PADDING } else { 0 };
+        if header.view().len() + overhead + first > limit {
             return Ok(None);
         }
         self.open(io, route, to, limit, header, now).map(Some)
@@ -534,21 +539,24 @@ impl<F> Encoder<F> {
         let path = &self.paths[usize::from(route.slave)];
         let to = path.towards(route.source, route.port).ok_or(Discard::RecordNoSlave)?;
         let view = header.view();
-        let set_length = set::HEADER_LENGTH + item.bytes.len();
+        let overhead = if header.has_sets() { set::HEADER_LENGTH } else { 0 };
+        let set_length = overhead + item.bytes.len();
         if view.len() + set_length > PAYLOAD_MAX {
             return Err(Discard::RecordTooLong);
         }
         self.scratch.clear();
         self.scratch.extend_from_slice(view);
-        self.scratch.resize(view.len() + set::HEADER_LENGTH, 0);
-        let length = u16::try_from(set_length).map_err(|_| Discard::RecordTooLong)?;
-        set::write_header(&mut self.scratch[view.len()..], item.shape.set, length);
+        self.scratch.resize(view.len() + overhead, 0);
+        if header.has_sets() {
+            let length = u16::try_from(set_length).map_err(|_| Discard::RecordTooLong)?;
+            set::write_header(&mut self.scratch[view.len()..], item.shape.set, length);
+        }
         self.scratch.extend_from_slice(item.bytes);
         let lane = self.lanes.of(route.session, route.slave);
         let (records, options) = item.kind.counts();
         let tally = Tally { count: 1, data: records + options, sequence: lane.sequence };
-        tally.write(header.protocol, &mut self.scratch);
-        lane.sequence = lane.sequence.wrapping_add(tally.step(header.protocol));
+        tally.write(header, &mut self.scratch);
+        lane.sequence = lane.sequence.wrapping_add(tally.step(header));
         let tag = Tag {
             slave: route.slave,
             records,

@@ -411,6 +411,8 @@ impl<F> Mediator<F> {
     fn observe(&mut self, id: SessionId, message: &Message<'_>, seen: &Seen) {
         let session = self.sessions.get_mut(id).expect("the caller's session");
         session.records += u64::from(seen.flows);
+        self.counters.counter_samples.add(u64::from(seen.counter_samples));
+        self.counters.samples_unknown.add(u64::from(seen.unknown_samples));
         if self.forwarded {
             return;
         }

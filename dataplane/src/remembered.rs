@@ -98,7 +98,7 @@ impl Remembered {
         let source = SocketAddr::new(address, u16::from_be_bytes(rest.array()?));
         let port = u16::from_be_bytes(rest.array()?);
         let domain = u32::from_be_bytes(rest.array()?);
-        let protocol = [Protocol::Netflow5, Protocol::Netflow9, Protocol::Ipfix]
+        let protocol = Protocol::ALL
             .into_iter()
             .find(|&known| protocol_byte(known) == protocol)
             .ok_or(RecallError::Contents)?;
@@ -114,7 +114,13 @@ impl Remembered {
 
 const fn protocol_byte(protocol: Protocol) -> u8 {
     match protocol {
+        // Its version field is wider, and begins with zeroes.
+        Protocol::Sflow => 0,
+        Protocol::Netflow1 => 1,
         Protocol::Netflow5 => 5,
+        Protocol::Netflow6 => 6,
+        Protocol::Netflow7 => 7,
+        Protocol::Netflow8 => 8,
         Protocol::Netflow9 => 9,
         Protocol::Ipfix => 10,
     }
@@ -151,7 +157,7 @@ mod tests {
             any::<[u8; 4]>().prop_map(IpAddr::from),
             any::<[u8; 16]>().prop_map(IpAddr::from),
         ];
-        let protocol = select(vec![Protocol::Netflow5, Protocol::Netflow9, Protocol::Ipfix]);
+        let protocol = select(&Protocol::ALL[..]);
         let key = (address, any::<u16>(), any::<u16>(), protocol, any::<u32>()).prop_map(
             |(address, from, port, protocol, domain)| SessionKey {
                 source: SocketAddr::new(address, from),

@@ -18,7 +18,7 @@ use crate::Discard;
 use crate::budget::heap;
 use crate::element::{self, Clock, Meaning};
 use crate::wire::set::{FieldSpecifier, TemplateRecord};
-use crate::wire::{Protocol, ipfix, netflow5};
+use crate::wire::{Protocol, fixed, ipfix};
 
 mod store;
 
@@ -209,35 +209,16 @@ fn fits(meaning: Meaning, length: u16) -> bool {
     }
 }
 
-/// The plan of NetFlow v5's one record.
-pub(crate) fn netflow5_plan() -> FieldPlan {
-    use netflow5::record as at;
-    let table = [
-        (at::SOURCE_ADDRESS, 8),
-        (at::DESTINATION_ADDRESS, 12),
-        (at::NEXT_HOP, 15),
-        (at::INPUT, 10),
-        (at::OUTPUT, 14),
-        (at::PACKETS, 2),
-        (at::BYTES, 1),
-        (at::FIRST, 22),
-        (at::LAST, 21),
-        (at::SOURCE_PORT, 7),
-        (at::DESTINATION_PORT, 11),
-        (at::TCP_FLAGS, 6),
-        (at::PROTOCOL, 4),
-        (at::TOS, 5),
-        (at::SOURCE_AS, 16),
-        (at::DESTINATION_AS, 17),
-        (at::SOURCE_MASK, 9),
-        (at::DESTINATION_MASK, 13),
-    ];
+/// The plan of a record whose layout its version fixes.
+pub(crate) fn fixed_plan(layout: &fixed::Layout) -> FieldPlan {
     let mut planner = Planner::default();
-    for (range, element) in table {
-        let place = Place { offset: range.start as u32, length: range.len() as u16 };
+    for field in layout.fields {
+        let place = Place { offset: field.at.start as u32, length: field.at.len() as u16 };
+        let element = field.element;
         let field = FieldSpecifier { element, enterprise: 0, length: place.length };
-        let (meaning, rank) = element::meaning(&field).expect("every v5 field has a column");
-        planner.add(0, place, meaning, rank);
+        if let Some((meaning, rank)) = element::meaning(&field) {
+            planner.add(0, place, meaning, rank);
+        }
     }
     planner.finish()
 }
@@ -462,6 +443,7 @@ impl<'a> Iterator for Records<'a> {
 mod tests {
     use super::*;
     use crate::wire::set::{Set, TemplateRecords};
+    use crate::wire::{netflow1, netflow5, netflow8};
 
     const VARIABLE: u16 = ipfix::VARIABLE_LENGTH;
 
@@ -588,9 +570,16 @@ mod tests {
     }
 
     #[test]
-    fn netflow5_has_a_place_for_every_field_that_has_a_column() {
-        let plan = netflow5_plan();
-        assert_eq!(plan.columns.len(), 16);
-        assert_eq!(plan.times.start.unwrap().clock, Clock::Uptime);
+    fn a_fixed_layout_has_a_place_for_every_field_that_has_a_column() {
+        let columns = |layout: &fixed::Layout| fixed_plan(layout).columns.len();
+        assert_eq!(columns(&netflow5::LAYOUT), 16);
+        assert_eq!(columns(&netflow1::LAYOUT), 12);
+        let schemes: Vec<_> = netflow8::LAYOUTS.iter().map(columns).collect();
+        assert_eq!(schemes, [6, 5, 6, 6, 10, 5, 7, 10, 7, 8, 7, 7, 11, 12]);
+        for layout in fixed::LAYOUTS {
+            let times = fixed_plan(layout).times;
+            assert_eq!(times.start.map(|start| start.clock), Some(Clock::Uptime));
+            assert_eq!(times.end.map(|end| end.clock), Some(Clock::Uptime));
+        }
     }
 }

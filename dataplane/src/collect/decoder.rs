@@ -6,10 +6,11 @@ use super::Upstream;
 use super::columns::{Records, append};
 use super::header::Header;
 use super::moment::Uptime;
+use super::sample;
 use crate::session::Session;
 use crate::template::{FieldPlan, Place, Template};
-use crate::wire::netflow5;
 use crate::wire::set::Set;
+use crate::wire::{fixed, sflow};
 use crate::{Counters, Discard};
 
 /// What one message is decoded with.
@@ -22,12 +23,34 @@ pub(super) struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    /// Returns the flows of the packet.
-    pub(super) fn netflow5(&mut self, packet: &netflow5::Packet<'_>, plan: &FieldPlan) -> u32 {
-        let records = Records { bytes: packet.body(), stride: netflow5::RECORD_LENGTH };
+    /// Returns the records of the packet. `plans` are those of [`fixed::LAYOUTS`].
+    pub(super) fn fixed(&mut self, packet: &fixed::Packet<'_>, plans: &[FieldPlan]) -> u32 {
+        let layout = packet.layout();
+        let at = fixed::LAYOUTS.iter().position(|other| std::ptr::eq(*other, layout));
+        let plan = &plans[at.expect("every layout is listed")];
+        let records = Records { bytes: packet.body(), stride: layout.record_length };
         append(self.batch, records, plan, &plan.places, &self.header);
         self.complete(records.len());
         u32::from(packet.count())
+    }
+
+    /// Returns the flow samples of the datagram.
+    pub(super) fn samples(&mut self, datagram: &sflow::Datagram<'_>) -> u32 {
+        let mut rows = 0;
+        for sample in datagram.samples() {
+            match sample.and_then(|sample| sample.kind()) {
+                Ok(sflow::Kind::Flow(sample)) => {
+                    let row = sample::append(self.batch, &sample, self.header.export_ms);
+                    row.unwrap_or_else(|reason| self.counters.discard(reason, 1));
+                    rows += 1;
+                }
+                Ok(sflow::Kind::Counters(_)) => self.counters.counter_samples.add(1),
+                Ok(sflow::Kind::Other) => self.counters.samples_unknown.add(1),
+                Err(reason) => self.counters.discard(reason, 1),
+            }
+        }
+        self.complete(rows);
+        rows as u32
     }
 
     /// Decodes a data set and returns how many records it held.

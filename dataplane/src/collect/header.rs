@@ -33,7 +33,7 @@ impl Header {
         uptime: Uptime,
     ) -> Self {
         let (export_ms, uptime) = match message {
-            Message::Netflow5(packet) => {
+            Message::Fixed(packet) => {
                 let sub_ms = u64::from(packet.unix_nsecs() / 1_000_000);
                 let export_ms = u64::from(packet.unix_secs()) * 1000 + sub_ms;
                 (export_ms, Uptime::AtExport(packet.uptime_ms()))
@@ -42,6 +42,8 @@ impl Header {
                 (u64::from(packet.unix_secs()) * 1000, Uptime::AtExport(packet.uptime_ms()))
             }
             Message::Ipfix(message) => (u64::from(message.export_time()) * 1000, uptime),
+            // It writes no time of day, so the time of its arrival stands for it.
+            Message::Sflow(_) => (now.0, uptime),
         };
         Header {
             received_ms: now.0,

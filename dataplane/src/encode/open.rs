@@ -7,10 +7,8 @@ use super::{Kind, Shape};
 use crate::Timestamp;
 use crate::io::{Purpose, Tag, Transmit};
 use crate::session::SessionId;
-use crate::wire::{Protocol, netflow5, set};
+use crate::wire::{Protocol, set};
 
-/// A message's records are counted in 16 bits by v5's and v9's headers.
-const COUNT_MAX: u16 = u16::MAX;
 /// A set may be padded by so much (RFC 3954, Section 5.3).
 const PADDING: usize = 3;
 
@@ -107,13 +105,13 @@ impl<F> Open<F> {
             }
             self.header = *header;
         }
-        let (overhead, most) = match self.header.protocol {
-            Protocol::Netflow5 => (0, netflow5::MAX_RECORDS as u16),
-            _ if self.set_at != 0 && self.set == shape.set => (PADDING, COUNT_MAX),
-            _ => (PADDING + set::HEADER_LENGTH + PADDING, COUNT_MAX),
+        let overhead = match self.header.has_sets() {
+            false => 0,
+            true if self.set_at != 0 && self.set == shape.set => PADDING,
+            true => PADDING + set::HEADER_LENGTH + PADDING,
         };
         let bytes = self.limit.saturating_sub(self.length + overhead);
-        let records = usize::from(most.saturating_sub(self.count));
+        let records = usize::from(self.header.max_records().saturating_sub(self.count));
         (bytes >= first && records > 0).then_some(Space { bytes, records })
     }
 
@@ -127,8 +125,7 @@ impl<F> Open<F> {
         bytes: &[u8],
         count: u16,
     ) {
-        if self.header.protocol != Protocol::Netflow5 && (self.set_at == 0 || self.set != shape.set)
-        {
+        if self.header.has_sets() && (self.set_at == 0 || self.set != shape.set) {
             self.end_set(io);
             self.set_at = self.length;
             self.set = shape.set;
@@ -167,7 +164,7 @@ impl<F> Open<F> {
             return;
         }
         let bytes = io.payload(&mut self.frame);
-        if self.header.protocol == Protocol::Netflow9 && self.pads {
+        if self.header.protocol() == Protocol::Netflow9 && self.pads {
             let padded = self.length.next_multiple_of(4);
             bytes[self.length..padded].fill(0);
             self.length = padded;
@@ -184,8 +181,8 @@ impl<F> Open<F> {
         let message = &mut io.payload(&mut self.frame)[..self.length];
         message[..view.len()].copy_from_slice(view);
         let tally = Tally { count: self.count, data: self.records + self.options, sequence };
-        tally.write(self.header.protocol, message);
-        tally.step(self.header.protocol)
+        tally.write(&self.header, message);
+        tally.step(&self.header)
     }
 
     /// What the sender wants to know again of it.

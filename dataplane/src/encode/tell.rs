@@ -42,25 +42,25 @@ impl<F> Encoder<F> {
             };
             if told.last_mut().filter(has_space).is_none() {
                 if let Some(full) = told.last() {
-                    full.end_set(header.protocol, buffer);
+                    full.end_set(header.protocol(), buffer);
                 }
                 told.push(Told::begin(buffer.len()));
                 buffer.extend_from_slice(header.view());
             }
-            told.last_mut().expect("one was just pushed").push(header.protocol, buffer, &item);
+            told.last_mut().expect("one was just pushed").push(header.protocol(), buffer, &item);
         }
         if let Some(last) = told.last() {
-            last.end_set(header.protocol, buffer);
+            last.end_set(header.protocol(), buffer);
         }
         let tally = |told: &Told| Tally { count: told.count, data: told.options, sequence: 0 };
-        let steps = told.iter().map(|told| tally(told).step(header.protocol));
+        let steps = told.iter().map(|told| tally(told).step(header));
         let mut sequence = next.wrapping_sub(steps.sum());
         for (at, message) in told.iter().enumerate() {
             let end = told.get(at + 1).map_or(buffer.len(), |following| following.start);
             let tally = Tally { sequence, ..tally(message) };
-            sequence = sequence.wrapping_add(tally.step(header.protocol));
+            sequence = sequence.wrapping_add(tally.step(header));
             let payload = &mut buffer[message.start..end];
-            tally.write(header.protocol, payload);
+            tally.write(header, payload);
             let tag = Tag {
                 slave: route.slave,
                 records: 0,

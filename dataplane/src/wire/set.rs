@@ -31,10 +31,11 @@ pub fn write_header(bytes: &mut [u8], id: u16, length: u16) {
 /// The id of the sets that hold templates, or options templates.
 pub const fn templates_id(protocol: Protocol, options: bool) -> u16 {
     match (protocol, options) {
-        (Protocol::Netflow5 | Protocol::Netflow9, false) => netflow9::SET_TEMPLATES,
-        (Protocol::Netflow5 | Protocol::Netflow9, true) => netflow9::SET_OPTIONS_TEMPLATES,
         (Protocol::Ipfix, false) => ipfix::SET_TEMPLATES,
         (Protocol::Ipfix, true) => ipfix::SET_OPTIONS_TEMPLATES,
+        // The others have no sets.
+        (_, false) => netflow9::SET_TEMPLATES,
+        (_, true) => netflow9::SET_OPTIONS_TEMPLATES,
     }
 }
 

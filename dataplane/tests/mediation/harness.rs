@@ -16,6 +16,7 @@ use weir_dataplane::io::{Datagram, Transmit};
 use weir_dataplane::mediate::{Distribution, Mediator, MediatorConfig, SlaveCounters};
 use weir_dataplane::news::News;
 use weir_dataplane::session::SessionLimits;
+use weir_dataplane::wire::fixed::{LAYOUTS, LAYOUTS_COUNT, Layout};
 use weir_store::Batch;
 
 pub(crate) const PORT: u16 = 2055;
@@ -176,6 +177,9 @@ pub(crate) enum Version {
     V5,
     V9,
     Ipfix,
+    /// Of another version whose records have a fixed layout.
+    Fixed(&'static Layout),
+    Sflow,
 }
 
 pub(crate) fn be16(out: &mut Vec<u8>, value: u16) {
@@ -206,6 +210,12 @@ pub(crate) fn template(version: Version) -> Vec<u8> {
 
 pub(crate) fn record(version: Version, n: u32) -> Vec<u8> {
     let mut out = Vec::new();
+    if let Version::Fixed(layout) = version {
+        return (0..layout.record_length as u32).map(|at| (n * 31 + at * 7) as u8).collect();
+    }
+    if version == Version::Sflow {
+        return flow_sample(n);
+    }
     if version == Version::V5 {
         be32(&mut out, 0x0a00_0000 + n);
         be32(&mut out, 0x0b00_0000 + n);
@@ -241,6 +251,20 @@ pub(crate) fn record(version: Version, n: u32) -> Vec<u8> {
     out
 }
 
+/// A flow sample of either form, with an IP header and what a switch knows.
+fn flow_sample(n: u32) -> Vec<u8> {
+    let ip = [1_000 + n, 6, 0x0a00_0000 + n, 0x0b00_0000 + n, 1024, 443, 0x1b, 0];
+    let records = [&[3, 32][..], &ip, &[1001, 16, n % 4_000, 0, 7, 0]].concat();
+    let fixed: &[u32] = match n % 3 {
+        0 => &[n, 0, 5, 512, 1000, 0, 0, 5, 0, 6, 2],
+        _ => &[n, 5, 512, 1000, 0, 5, 6, 2],
+    };
+    let tag = if n.is_multiple_of(3) { 3 } else { 1 };
+    let length = (fixed.len() + records.len()) as u32 * 4;
+    let words = [&[tag, length], fixed, &records].concat();
+    words.into_iter().flat_map(u32::to_be_bytes).collect()
+}
+
 pub(crate) fn set_of(id: u16, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     be16(&mut out, id);
@@ -260,6 +284,32 @@ pub(crate) fn message(
     let count = records.len() as u16;
     let body: Vec<u8> = records.flat_map(|n| record(version, n)).collect();
     let mut out = Vec::new();
+    if let Version::Fixed(layout) = version {
+        let version = layout.protocol.name().strip_prefix("netflow").and_then(|v| v.parse().ok());
+        be16(&mut out, version.expect("a version of NetFlow"));
+        be16(&mut out, count);
+        be32(&mut out, 100_000 + seconds);
+        be32(&mut out, 1_600_000_000 + seconds);
+        be32(&mut out, 0);
+        out.resize(layout.header_length, 0);
+        if layout.header_length > 22 {
+            out[16..20].copy_from_slice(&sequence.to_be_bytes());
+            out[20..24].copy_from_slice(&[0, 3, layout.scheme, 0]);
+        }
+        out.extend(body);
+        return out;
+    }
+    if version == Version::Sflow {
+        let samples = u32::from(count) + u32::from(announce);
+        let words = [5, 1, 0xc000_0201, 77, sequence, 100_000 + seconds, samples];
+        words.into_iter().for_each(|word| be32(&mut out, word));
+        if announce {
+            // A counter sample.
+            [2u32, 12, 1, 5, 0].into_iter().for_each(|word| be32(&mut out, word));
+        }
+        out.extend(body);
+        return out;
+    }
     if version == Version::V5 {
         be16(&mut out, 5);
         be16(&mut out, count);
@@ -299,9 +349,11 @@ pub(crate) fn stream(version: Version, messages: &[(u8, bool)]) -> Vec<Vec<u8>> 
     let (mut sequence, mut n) = (500u32, 0u32);
     let mut out = Vec::new();
     for (at, &(count, announce)) in messages.iter().enumerate() {
-        let count = u32::from(count % 25) + u32::from(version == Version::V5);
+        let at_least = u32::from(matches!(version, Version::V5 | Version::Fixed(_)));
+        let count = u32::from(count % 25) + at_least;
         let payload = message(version, at as u32 / 3, sequence, announce || at == 0, n..n + count);
-        sequence += if version == Version::V9 { 1 } else { count };
+        let is_by_message = matches!(version, Version::V9 | Version::Sflow);
+        sequence += if is_by_message { 1 } else { count };
         n += count;
         out.push(payload);
     }
@@ -310,7 +362,13 @@ pub(crate) fn stream(version: Version, messages: &[(u8, bool)]) -> Vec<Vec<u8>> 
 
 pub(crate) fn streams() -> impl Strategy<Value = Vec<(SocketAddr, Vec<u8>)>> {
     let one = (
-        prop_oneof![Just(Version::V5), Just(Version::V9), Just(Version::Ipfix)],
+        prop_oneof![
+            1 => Just(Version::V5),
+            2 => Just(Version::V9),
+            2 => Just(Version::Ipfix),
+            2 => Just(Version::Sflow),
+            3 => (0..LAYOUTS_COUNT).prop_map(|at| Version::Fixed(LAYOUTS[at])),
+        ],
         prop::collection::vec((any::<u8>(), any::<bool>()), 1..12),
     );
     prop::collection::vec(one, 1..5).prop_map(|exporters| {

@@ -4,6 +4,8 @@
 use proptest::prelude::*;
 use weir_dataplane::Discard;
 use weir_dataplane::mediate::Distribution;
+use weir_dataplane::wire::fixed::LAYOUTS;
+use weir_dataplane::wire::{Message, Protocol};
 
 mod gate;
 mod harness;
@@ -40,7 +42,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_end_in_a_counter(
         datagrams in prop::collection::vec(
-            (any::<u8>(), prop_oneof![Just(5u8), Just(9), Just(10), any::<u8>()],
+            (any::<u8>(), prop_oneof![0u8..11, any::<u8>()],
              prop::collection::vec(any::<u8>(), 0..200)), 0..50),
         flow_source in any::<bool>(),
     ) {
@@ -84,6 +86,88 @@ fn round_robin_gives_every_slave_its_share_to_within_a_message() {
     assert_eq!(shares.iter().sum::<usize>(), 240);
     // Their record has 29 bytes, so a packet of 1,500 bytes holds 49 at most.
     assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 49, "{shares:?}");
+}
+
+/// What was sent to each slave, message by message.
+fn dealt(proxy: &mut Proxy) -> Vec<(u8, Vec<u8>)> {
+    proxy.mediator.flush_all(&mut proxy.io);
+    proxy.mediator.settle(&mut proxy.io);
+    let slave = |to: std::net::SocketAddr| match to.ip() {
+        std::net::IpAddr::V4(to) => to.octets()[3],
+        std::net::IpAddr::V6(_) => 0,
+    };
+    proxy.watch.take().into_iter().map(|sent| (slave(sent.to), sent.payload)).collect()
+}
+
+#[test]
+fn fixed_versions_are_packed_up_to_their_own_limit_and_counted_by_their_own_rule() {
+    for layout in LAYOUTS {
+        let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
+        let version = Version::Fixed(layout);
+        for (at, n) in (0..120).step_by(20).enumerate() {
+            proxy.take(exporter(1), &message(version, 0, at as u32 * 20, false, n..n + 20));
+        }
+        let mut expected = 0;
+        for (_, payload) in dealt(&mut proxy) {
+            let Message::Fixed(packet) = Message::parse(&payload).unwrap() else { panic!() };
+            assert!(packet.count() <= layout.max_records);
+            assert_eq!((packet.layout(), packet.uptime_ms()), (layout, 100_000));
+            assert_eq!(payload.len(), packet.header().len() + packet.body().len());
+            assert_eq!(packet.sequence(), expected);
+            let counted = layout.protocol != Protocol::Netflow1;
+            expected += if counted { u32::from(packet.count()) } else { 0 };
+        }
+        proxy.assert_conserved();
+        assert_eq!(proxy.counters.records_delivered.get(), 120);
+    }
+}
+
+#[test]
+fn each_sample_goes_to_one_slave_under_its_agents_header() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 2);
+    for at in 0..40 {
+        proxy.take(exporter(1), &message(Version::Sflow, 0, at, true, at * 3..at * 3 + 3));
+    }
+    let mut sequence = [0; 3];
+    let mut samples = Vec::new();
+    for (slave, payload) in dealt(&mut proxy) {
+        let Message::Sflow(datagram) = Message::parse(&payload).unwrap() else { panic!() };
+        assert_eq!(datagram.agent(), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!((datagram.sub_agent(), datagram.uptime_ms()), (77, 100_000));
+        assert_eq!(datagram.sequence(), sequence[usize::from(slave)]);
+        sequence[usize::from(slave)] += 1;
+        samples.extend(datagram.samples().map(|sample| sample.unwrap().bytes().to_vec()));
+    }
+    assert!(sequence[1] > 0 && sequence[2] > 0, "{sequence:?}");
+    assert_eq!(samples.len(), 160);
+    let counters = samples.iter().filter(|sample| sample[3] == 2).count();
+    assert_eq!(counters, 40);
+    assert_eq!(proxy.counters.counter_samples.get(), 40);
+    assert_eq!(proxy.counters.records_delivered.get(), 120);
+    proxy.assert_conserved();
+}
+
+#[test]
+fn samples_of_agents_behind_one_address_are_not_mixed() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
+    for at in 0..4u8 {
+        let mut payload = message(Version::Sflow, 0, at.into(), false, 0..3);
+        payload[11] = at % 2;
+        proxy.take(exporter(1), &payload);
+    }
+    assert_eq!(dealt(&mut proxy).len(), 4);
+}
+
+#[test]
+fn a_sample_that_no_packet_carries_leaves_alone_in_fragments() {
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
+    let mut payload = message(Version::Sflow, 0, 0, false, 0..0);
+    payload[27] = 1;
+    [7u32 << 12, 2_000].into_iter().for_each(|word| be32(&mut payload, word));
+    payload.resize(payload.len() + 2_000, 0xab);
+    proxy.take(exporter(1), &payload);
+    assert_eq!(dealt(&mut proxy), [(1, payload)]);
+    assert_eq!(proxy.counters.samples_unknown.get(), 1);
 }
 
 #[test]
