@@ -7,7 +7,6 @@
 //! a session that stays silent.
 
 use super::{Distribution, Mediator, Upstream};
-use crate::Timestamp;
 use crate::configuration::{Configuration, SLAVES_MAX};
 use crate::deal;
 use crate::encode::{Header, Route};
@@ -16,6 +15,7 @@ use crate::io::Transmit;
 use crate::remembered::Remembered;
 use crate::session::SessionId;
 use crate::wire::Message;
+use crate::{Discard, Timestamp};
 
 /// Sessions told in one turn of the loop.
 pub(super) const TOLD_AT_ONCE: u32 = 256;
@@ -148,8 +148,13 @@ impl<F> Mediator<F> {
         let route = self.route(id, slave);
         let session = self.sessions.get(id).expect("the caller's session");
         for item in deal::all_items(session) {
+            let told = self.encoder.append(io, &route, &session.extra.header, &item, now);
             // A slave that can't be reached under this IP version has no need of it.
-            let _unreachable = self.encoder.append(io, &route, &session.extra.header, &item, now);
+            if told == Err(Discard::NoFrame) {
+                self.counters.broadcasts_failed.add(1);
+                self.encoder.untold(id, slave);
+                break;
+            }
         }
         // Nothing may follow for long, and open messages are few.
         self.encoder.flush_templates(io, &route);
