@@ -108,6 +108,9 @@ impl<F> Open<F> {
         let overhead = match self.header.has_sets() {
             false => 0,
             true if self.set_at != 0 && self.set == shape.set => PADDING,
+            // Nothing is to be padded before the first set, so that a message which is opened for a
+            // record has space for it.
+            true if self.set_at == 0 => set::HEADER_LENGTH + PADDING,
             true => PADDING + set::HEADER_LENGTH + PADDING,
         };
         let bytes = self.limit.saturating_sub(self.length + overhead);
