@@ -89,6 +89,8 @@ struct Upstream {
     recent: Option<Recent>,
     /// Flow source: the slave that got its last datagram, and which of its lives that was.
     slave: Option<(u16, u32)>,
+    /// Round robin: it was recalled and has not sent anything yet, so no slave was told it.
+    silent: bool,
 }
 
 /// The mediation of one worker. `F` is the backend's frame.
@@ -372,7 +374,7 @@ impl<F> Mediator<F> {
                 let inserted = self.sessions.insert(
                     key,
                     now,
-                    Upstream { header, sequence: 0, recent: None, slave: None },
+                    Upstream { header, sequence: 0, recent: None, slave: None, silent: false },
                 )?;
                 self.begin(io, &inserted);
                 self.herald.tell(News::Source { source: key.source, port: key.port });
@@ -381,7 +383,11 @@ impl<F> Mediator<F> {
         };
         let upstream = &mut self.sessions.touch(id, now).extra;
         (upstream.header, upstream.sequence) = (header, message.sequence());
+        let was_silent = std::mem::take(&mut upstream.silent);
         self.flush_stripped(io);
+        if was_silent {
+            self.tell_listeners(io, id, now);
+        }
         Ok(id)
     }
 

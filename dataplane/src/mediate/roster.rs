@@ -4,7 +4,8 @@
 //! Round robin greets a slave step by step, a few sessions a turn of the worker's loop, so that a
 //! full table stalls nothing; until it was told all it gets no record. Flow source tells a session's
 //! templates when its first datagram goes to a slave that has not got them; nothing is to be told of
-//! a session that stays silent.
+//! a session that stays silent. So too, in both models, for sessions that an earlier worker remembered:
+//! every worker recalls them, because whose they will be shows with their first datagram.
 
 use super::{Distribution, Mediator, Upstream};
 use crate::configuration::{Configuration, SLAVES_MAX};
@@ -90,8 +91,10 @@ impl<F> Mediator<F> {
         let Some((slave, first)) = self.steer.greeting() else { return false };
         let places = u32::try_from(self.sessions.len()).expect("places are counted in 32 bits");
         let end = places.min(first.saturating_add(TOLD_AT_ONCE));
-        for place in first..end {
-            self.tell(io, SessionId(place), slave, now);
+        for id in (first..end).map(SessionId) {
+            if !self.sessions.get(id).expect("a place below len").extra.silent {
+                self.tell(io, id, slave, now);
+            }
         }
         if end == places {
             self.steer.greeted(slave);
@@ -185,9 +188,8 @@ impl<F> Mediator<F> {
         changed.into_iter().filter_map(remember).collect()
     }
 
-    /// Makes a session again that an earlier worker remembered, and tells it to the slaves that are
-    /// there already. One that has come back by itself stays as it is; one for which there is no room
-    /// is forgotten.
+    /// Makes a session again that an earlier worker remembered; slaves are told it when it sends. One
+    /// that has come back by itself stays as it is; one for which there is no room is forgotten.
     pub fn recall_session<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
@@ -195,16 +197,24 @@ impl<F> Mediator<F> {
         now: Timestamp,
     ) {
         let header = Header::from_view(remembered.key.protocol, &remembered.header);
-        let upstream = Upstream { header, sequence: 0, recent: None, slave: Some(NOBODY) };
+        let silent = self.distribution == Distribution::RoundRobin;
+        let upstream = Upstream { header, sequence: 0, recent: None, slave: Some(NOBODY), silent };
         let Ok(Some(inserted)) = self.sessions.recall(remembered, now, upstream) else { return };
         self.begin(io, &inserted);
         self.flush_stripped(io);
-        if self.distribution == Distribution::RoundRobin {
-            for turn in 0.. {
-                let (source, id) = (remembered.key.source.ip(), inserted.id);
-                let Some(slave) = self.steer.listener(source, id.0, turn) else { break };
-                self.tell(io, id, slave, now);
-            }
+    }
+
+    /// Round robin: tells a session to every slave that templates go to.
+    pub(super) fn tell_listeners<T: Transmit<Frame = F>>(
+        &mut self,
+        io: &mut T,
+        id: SessionId,
+        now: Timestamp,
+    ) {
+        let source = self.sessions.get(id).expect("the caller's session").key.source.ip();
+        for turn in 0.. {
+            let Some(slave) = self.steer.listener(source, id.0, turn) else { break };
+            self.tell(io, id, slave, now);
         }
     }
 

@@ -484,6 +484,20 @@ fn a_proxy_that_starts_anew_forwards_the_first_data_it_sees() {
 }
 
 #[test]
+fn a_recalled_session_that_stays_silent_is_told_to_nobody() {
+    let mut earlier = Proxy::new(Distribution::RoundRobin, 2);
+    earlier.take(exporter(1), &message(Version::V9, 0, 0, true, 0..3));
+    let remembered = earlier.mediator.remember(256);
+    let mut proxy = Proxy::new(Distribution::RoundRobin, 2);
+    for session in &remembered {
+        proxy.mediator.recall_session(&mut proxy.io, session, NOW);
+    }
+    proxy.mediator.health(&mut proxy.io, 1, true, true, NOW);
+    proxy.deliver();
+    assert_eq!(proxy.counters.messages_sent.get(), 0);
+}
+
+#[test]
 fn where_many_messages_are_open_a_nearly_full_one_leaves_at_once() {
     let mut proxy = Proxy::new(Distribution::RoundRobin, 1);
     let nearly_full = message(Version::V9, 0, 0, true, 0..43);
