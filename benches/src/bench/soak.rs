@@ -313,7 +313,9 @@ impl Books {
 
 fn start_slave(pair: &Pair, n: u8) -> Result<Process> {
     let folder = pair.folder.path();
-    let mut command = pair.command(true, weir_program()?);
+    // Slaves may use what the proxy leaves of its core: one core would bound them all.
+    let mut command = pair.command(true, "taskset");
+    command.args(["-c", "0,1"]).arg(weir_program()?);
     command.arg("slave").arg("--topology").arg(folder.join("weir.toml"));
     command.args(["--unit", &format!("slave{n}"), "--slice", "10s", "--dir"]);
     let mut process =
