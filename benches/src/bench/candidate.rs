@@ -2,6 +2,7 @@
 //! kernel is held against, and the peers, all in front of the same slaves.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -102,6 +103,15 @@ impl Running {
 
     pub(crate) fn spent(&self) -> Result<Spent> {
         Ok(Spent { process_ns: cpu_ns(self.process.id()), receive_ns: poller_ns(RIGHT)? })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Some have processes beside their first one, which would outlive it: the lab has given
+        // each a process group of its own.
+        let group = format!("kill -KILL -- -{}", self.process.id());
+        let _gone_already = tool::run(Command::new("sh").args(["-c", &group]));
     }
 }
 
