@@ -43,6 +43,8 @@ pub(crate) struct Cost {
     pub(crate) rate: f64,
     pub(crate) packets: u64,
     pub(crate) records: u64,
+    /// Packets that the sink got.
+    pub(crate) returned: u64,
     pub(crate) lost_records: u64,
     /// Nanoseconds a packet.
     pub(crate) process_ns: f64,
@@ -226,6 +228,7 @@ fn cost(
         rate: trial.sent as f64 / trial.seconds,
         packets,
         records: packets * u64::from(load.records),
+        returned: trial.got.packets,
         lost_records: if saturation.is_some() { trial.lost() } else { 0 },
         process_ns: each(trial.spent.process_ns),
         receive_ns: each(trial.spent.receive_ns),
@@ -263,7 +266,13 @@ pub(crate) fn kernel() -> Result<()> {
         })
         .collect();
     for cost in &medians {
-        println!("{}: {:.0} ns a packet", cost.candidate, cost.total_ns());
+        println!(
+            "{}: {:.0} ns a packet; of {} packets {} came back",
+            cost.candidate,
+            cost.total_ns(),
+            cost.packets,
+            cost.returned
+        );
     }
     results::save("kernel", &medians)
 }

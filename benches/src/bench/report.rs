@@ -191,15 +191,16 @@ fn kernel(costs: &[Cost]) -> String {
         |name: &str| costs.iter().find(|cost| cost.candidate.contains(name)).map(Cost::total_ns);
     let (drop, bare) = (of("drop").unwrap_or_default(), of("redirect"));
     let mut out = String::from(
-        "| way | ns a packet | over drop | of the bare redirect |\n|---|---|---|---|\n",
+        "| way | ns a packet | over drop | of the bare redirect | packets that came back |\n|---|---|---|---|---|\n",
     );
     for cost in costs {
         out += &format!(
-            "| {} | {:.0} | {:+.0} | {} |\n",
+            "| {} | {:.0} | {:+.0} | {} | {:.1} % |\n",
             cost.candidate,
             cost.total_ns(),
             cost.total_ns() - drop,
             bare.map_or("–".to_owned(), |bare| format!("{:.2}×", cost.total_ns() / bare)),
+            100.0 * cost.returned as f64 / cost.packets as f64,
         );
     }
     out
