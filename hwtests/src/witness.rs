@@ -179,7 +179,7 @@ impl Seen {
             version: first("cflow.version")?.parse().ok()?,
             domain: first("cflow.od_id")
                 .or_else(|| first("cflow.source_id"))
-                .map_or(Some(0), |text| decimal_or_hexadecimal(text))?,
+                .map_or(Some(0), decimal_or_hexadecimal)?,
             sequence: first("cflow.sequence")?.parse().ok()?,
             flows: flows.collect::<Option<_>>()?,
             odd: first("_ws.expert.message").map(|text| format!("frame {frame}: {text}")),

@@ -29,9 +29,9 @@ const RECORDS: u16 = 5;
 /// Messages after which an exporter announces its templates again.
 const REFRESH: usize = 20;
 
-fn stage() -> Stage {
+fn stage(cable: Cable) -> Stage {
     let group = Group::new(Distribution::FlowSource, "afxdp", LISTEN, &SLAVES);
-    must(Stage::build(group, Cable::default(), &[]))
+    must(Stage::build(group, cable, &[]))
 }
 
 fn exporters(stage: &Stage) -> Vec<Exporter> {
@@ -79,11 +79,19 @@ fn lacking(status: &UnitStatus) -> u64 {
 
 #[test]
 fn the_kernel_forwards_and_everything_adds_up_to_the_disk() {
-    let test = "the_kernel_forwards";
+    forwards("the_kernel_forwards", Cable::default());
+}
+
+#[test]
+fn the_kernel_forwards_what_comes_by_any_of_four_queues() {
+    forwards("four_queues", Cable { queues: 4, ..Cable::default() });
+}
+
+fn forwards(test: &str, cable: Cable) {
     if !can_run(test, &TOOLS) {
         return;
     }
-    let mut stage = stage();
+    let mut stage = stage(cable);
     let mut exporters = exporters(&stage);
     let frames = traffic(&stage, &mut exporters, 3 * REFRESH / 2);
     must(stage.send(&frames, 2_000));
@@ -160,7 +168,7 @@ fn a_killed_slaves_sources_move_within_a_second_and_return_with_it() {
     if !can_run(test, &TOOLS) {
         return;
     }
-    let mut stage = stage();
+    let mut stage = stage(Cable::default());
     let mut exporters = exporters(&stage);
     let frames = traffic(&stage, &mut exporters, 175);
     let line = stage.line();

@@ -45,7 +45,7 @@ fn four_queues_share_the_work_and_a_session_stays_on_one_worker() {
         let v6 = number >= 24;
         let address = stage.exporter(if v6 { number } else { number / 4 }, v6).ip();
         let at = SocketAddr::new(address, 40_000 + u16::from(number));
-        let dialect = if number % 2 == 0 { Dialect::V9 } else { Dialect::Ipfix };
+        let dialect = if number.is_multiple_of(2) { Dialect::V9 } else { Dialect::Ipfix };
         Exporter::new(at, number, dialect)
     };
     let mut exporters: Vec<_> = (4..32).map(exporter).collect();
