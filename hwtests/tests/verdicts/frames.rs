@@ -6,14 +6,14 @@ use weir_dataplane::wire::ethernet::{self, ethertype};
 use weir_dataplane::wire::{ipv4, ipv6, udp};
 use weir_ebpf::Verdict;
 
-pub const PORT: u16 = 2055;
-pub const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-pub const PAYLOAD: &[u8] = b"payload";
-pub const EXPORTER_PORT: u16 = 4000;
+pub(crate) const PORT: u16 = 2055;
+pub(crate) const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(crate) const PAYLOAD: &[u8] = b"payload";
+pub(crate) const EXPORTER_PORT: u16 = 4000;
 
 /// A UDP datagram between two addresses, both of one family.
-pub fn datagram(from: IpAddr, to: SocketAddr) -> Vec<u8> {
+pub(crate) fn datagram(from: IpAddr, to: SocketAddr) -> Vec<u8> {
     let mut bytes = vec![0; udp::HEADER_LENGTH];
     bytes.extend(PAYLOAD);
     udp::emit(&mut bytes, SocketAddr::new(from, EXPORTER_PORT), to);
@@ -21,7 +21,7 @@ pub fn datagram(from: IpAddr, to: SocketAddr) -> Vec<u8> {
 }
 
 /// A plain frame with a datagram from `from` to `to`.
-pub fn plain(from: IpAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn plain(from: IpAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let mut body = vec![0; udp::HEADER_LENGTH];
     body.extend(payload);
     udp::emit(&mut body, SocketAddr::new(from, EXPORTER_PORT), to);
@@ -45,7 +45,7 @@ pub fn plain(from: IpAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
 }
 
 /// An Ethernet header with `tags` in front of `type`, then `packet`.
-pub fn framed(tags: &[u16], kind: u16, packet: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(tags: &[u16], kind: u16, packet: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; ethernet::HEADER_LENGTH];
     ethernet::emit(&mut bytes, [2; 6], [4; 6], tags.first().copied().unwrap_or(kind));
     for next in 1..=tags.len() {
@@ -56,7 +56,7 @@ pub fn framed(tags: &[u16], kind: u16, packet: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub fn packet_v4(to: Ipv4Addr, port: u16, protocol: u8) -> Vec<u8> {
+pub(crate) fn packet_v4(to: Ipv4Addr, port: u16, protocol: u8) -> Vec<u8> {
     let source = Ipv4Addr::new(198, 51, 100, 7);
     let body = datagram(source.into(), SocketAddr::new(to.into(), port));
     let mut bytes = vec![0; ipv4::HEADER_LENGTH];
@@ -67,7 +67,7 @@ pub fn packet_v4(to: Ipv4Addr, port: u16, protocol: u8) -> Vec<u8> {
 }
 
 /// Redoes the checksum of a header of `length` bytes.
-pub fn seal(packet: &mut [u8], length: usize) {
+pub(crate) fn seal(packet: &mut [u8], length: usize) {
     packet[10..12].fill(0);
     let words = packet[..length].chunks_exact(2);
     let mut sum: u32 = words.map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
@@ -78,7 +78,7 @@ pub fn seal(packet: &mut [u8], length: usize) {
     packet[10..12].copy_from_slice(&check.to_be_bytes());
 }
 
-pub fn with_options(mut packet: Vec<u8>, words: u8) -> Vec<u8> {
+pub(crate) fn with_options(mut packet: Vec<u8>, words: u8) -> Vec<u8> {
     let options = usize::from(words) * 4;
     packet.splice(20..20, vec![1; options]);
     packet[0] += words;
@@ -88,14 +88,14 @@ pub fn with_options(mut packet: Vec<u8>, words: u8) -> Vec<u8> {
     packet
 }
 
-pub fn with_flags(mut packet: Vec<u8>, flags_and_offset: u16) -> Vec<u8> {
+pub(crate) fn with_flags(mut packet: Vec<u8>, flags_and_offset: u16) -> Vec<u8> {
     packet[6..8].copy_from_slice(&flags_and_offset.to_be_bytes());
     seal(&mut packet, 20);
     packet
 }
 
 /// A packet whose extension headers are `extensions`, each with its own number, in order.
-pub fn packet_v6(to: Ipv6Addr, port: u16, extensions: &[(u8, &[u8])], last: u8) -> Vec<u8> {
+pub(crate) fn packet_v6(to: Ipv6Addr, port: u16, extensions: &[(u8, &[u8])], last: u8) -> Vec<u8> {
     let source: Ipv6Addr = "2001:db8:7::7".parse().unwrap();
     let mut body = Vec::new();
     for (index, (_, bytes)) in extensions.iter().enumerate() {
@@ -112,12 +112,12 @@ pub fn packet_v6(to: Ipv6Addr, port: u16, extensions: &[(u8, &[u8])], last: u8) 
 }
 
 /// Hop-by-hop, destination options and routing headers, each as short as it can be.
-pub const EIGHT: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+pub(crate) const EIGHT: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
 const SIXTEEN: &[u8] = &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const AUTHENTICATION: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const FRAGMENT: &[u8] = &[0, 0, 1, 0, 0, 0, 1];
 
-pub fn table_v4() -> Vec<(&'static str, Verdict, Vec<u8>)> {
+pub(crate) fn table_v4() -> Vec<(&'static str, Verdict, Vec<u8>)> {
     let good = packet_v4(V4, PORT, ipv4::UDP);
     let frame = |packet: &[u8]| framed(&[], ethertype::IPV4, packet);
     let (vlan, service) = (ethertype::VLAN, ethertype::SERVICE_VLAN);
@@ -150,7 +150,7 @@ pub fn table_v4() -> Vec<(&'static str, Verdict, Vec<u8>)> {
     ]
 }
 
-pub fn table_v6() -> Vec<(&'static str, Verdict, Vec<u8>)> {
+pub(crate) fn table_v6() -> Vec<(&'static str, Verdict, Vec<u8>)> {
     let packet = |extensions: &[(u8, &[u8])]| packet_v6(V6, PORT, extensions, ipv6::UDP);
     let frame = |packet: &[u8]| framed(&[], ethertype::IPV6, packet);
     let all: &[(u8, &[u8])] = &[(0, EIGHT), (60, SIXTEEN), (43, EIGHT), (51, AUTHENTICATION)];
