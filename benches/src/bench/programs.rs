@@ -41,12 +41,14 @@ pub(crate) struct Plan {
 }
 
 /// Words of `struct plan`.
-const PLAN_WORDS: usize = 13;
+const PLAN_WORDS: usize = 19;
+/// Bytes of Ethernet, IPv4 and UDP headers, and of their room in the plan.
+const HEADERS: (usize, usize) = (42, 48);
 
 impl Plan {
-    fn words(&self) -> [u64; PLAN_WORDS] {
+    fn words(&self, frame: &[u8]) -> [u64; PLAN_WORDS] {
         let (stamp_at, stride, stamps) = self.stamps.unwrap_or_default();
-        [
+        let numbers = [
             self.position,
             self.sources,
             self.first_source.into(),
@@ -58,9 +60,16 @@ impl Plan {
             stamps,
             self.rate.map_or(0, |rate| rate as u64),
             self.length.as_nanos() as u64,
-            0,
-            0,
-        ]
+        ];
+        let mut headers = [0; HEADERS.1];
+        headers[..HEADERS.0].copy_from_slice(&frame[..HEADERS.0]);
+        let mut words = [0; PLAN_WORDS];
+        words[..numbers.len()].copy_from_slice(&numbers);
+        // The two words between are the program's own.
+        for (word, bytes) in words[numbers.len() + 2..].iter_mut().zip(headers.as_chunks().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        words
     }
 }
 
@@ -149,7 +158,7 @@ impl Programs {
     /// Sends copies of a frame out of a device, edited by the plan and as it says; returns the
     /// plan's new position. A signal ends the call, once the plan's time is over.
     pub(crate) fn generate(&mut self, device: u32, frame: &[u8], plan: &Plan) -> Result<u64> {
-        self.plan.set(0, plan.words(), 0)?;
+        self.plan.set(0, plan.words(frame), 0)?;
         let mut context = Vec::new();
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         for word in [0, u32::try_from(frame.len())?, 0, device, 0, 0] {
