@@ -10,8 +10,8 @@
 #define WEIR_QUEUES_MAX 256
 /* Local addresses whose datagrams are taken. */
 #define WEIR_ADDRESSES_MAX 1024
-/* Slots that most local addresses are found in without a hash lookup; a power of two. */
-#define WEIR_ADDRESS_SLOTS 4096
+/* Slots that most pairs of local address and listening port are found in at once; a power of two. */
+#define WEIR_LISTENERS 4096
 /* Slaves that datagrams can be forwarded to. */
 #define WEIR_SLAVES_MAX 64
 /* Entries of a steering table: a prime. An entry is an octet, eight are a word of the map. */
@@ -22,7 +22,8 @@
 /* Sets of a message that are walked at most. */
 #define WEIR_SETS_MAX 16
 
-/* Where a frame went, and why. One counter each, per cpu. The order matters: see finish(). */
+/* Where a frame went, and why. One counter each, per cpu. Those for the socket
+ * stand in a row. */
 enum weir_verdict {
 	WEIR_FORWARDED,         /* to its slave */
 	WEIR_REFUSED_SOURCE,    /* dropped: user space lets no datagram of its source in */
@@ -44,7 +45,10 @@ enum weir_verdict {
 
 /* An address; IPv4 as ::ffff:a.b.c.d. */
 struct weir_address {
-	__u32 words[4];
+	union {
+		__u32 words[4];
+		__u64 halves[2];
+	};
 };
 
 /* A port's rule: 0 where nobody listens. */
@@ -60,31 +64,34 @@ struct weir_address {
 #define WEIR_FORMAT_OTHER 128u
 #define WEIR_FORMATS_ALL 255u
 
-/* A source of datagrams: address and listening port, both in network order. */
-struct weir_source4 {
-	__u32 address;
+/* A local address and a listening port, in network order, with the port's rule; 0 in a slot that no
+ * pair has. */
+struct weir_listener {
+	struct weir_address address;
 	__u16 port;
 	__u16 zero;
-};
-
-struct weir_source6 {
-	__u32 address[4];
-	__u16 port;
-	__u16 zero;
-};
-
-/* What to do with a source's datagrams; an assigned slave stands in the lower half. */
-#define WEIR_SOURCE_BY_TABLE 0u
-#define WEIR_SOURCE_ASSIGNED 0x10000u
-#define WEIR_SOURCE_REFUSED 0x20000u
-
-/* One cpu at a time counts here, as one receive queue has all of a source's datagrams. */
-struct weir_source {
-	__u64 packets;
-	__u64 bytes;   /* of IP packets */
-	__u64 seen_ns; /* CLOCK_MONOTONIC */
 	__u32 rule;
-	__u32 zero;
+};
+
+/* A source of datagrams: address and listening port, both in network order. */
+struct weir_source_key {
+	struct weir_address address;
+	__u64 port;
+};
+
+/* What to do with a source's datagrams: below WEIR_SLAVES_MAX they go to that slave. */
+#define WEIR_SOURCE_BY_TABLE 0xffffu
+#define WEIR_SOURCE_REFUSED 0xfffeu
+
+/* A known source. One cpu at a time counts here, as one receive queue has all of a source's
+ * datagrams. */
+struct weir_source {
+	struct weir_address address;
+	__u16 port; /* 0 in a slot that nobody has */
+	__u16 rule;
+	__u32 seen; /* the lower half of jiffies */
+	__u64 packets;
+	__u64 bytes; /* of IP packets */
 };
 
 #define WEIR_HOP_RESOLVED 1u
@@ -107,6 +114,12 @@ struct weir_slave {
 	struct weir_hop hops[2];
 };
 
+/* One moment by two clocks. */
+struct weir_moment {
+	__u64 jiffies;
+	__u64 ns; /* CLOCK_MONOTONIC, to the tick */
+};
+
 /* The counters of a cpu. */
 struct weir_tally {
 	__u64 verdicts[WEIR_VERDICTS];
@@ -122,10 +135,10 @@ struct weir_tally {
 
 /* What user space is told of a forwarded datagram. */
 struct weir_event {
-	__u32 source[4];    /* in network order; IPv4 as ::ffff:a.b.c.d */
-	__u16 source_port;  /* in host order, as is the rest */
-	__u16 port;         /* that it was sent to */
-	__u32 length;       /* of the UDP payload */
+	struct weir_address source; /* in network order */
+	__u16 source_port;	    /* in host order, as is the rest */
+	__u16 port;		    /* that it was sent to */
+	__u32 length;		    /* of the UDP payload */
 	__u32 copied;
 	__u32 flags;
 	__u8 payload[WEIR_COPY_MAX];

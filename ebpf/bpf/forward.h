@@ -21,6 +21,16 @@ struct flow {
 	struct report report;
 };
 
+/* What the frame has from its IP packet on, at `at`. The kernel is asked only when the packet is longer
+ * than the frame's first part, as it is in a jumbo frame. */
+static always_inline __u32 length(struct xdp_md *context, __u32 at, void *packet, void *end,
+				  __u32 ip_length)
+{
+	__u32 first = (long)end - (long)packet;
+
+	return ip_length <= first ? first : bpf_xdp_get_buff_len(context) - at;
+}
+
 /* Which way the flow's datagram goes; when forwarded, the hop and the XDP action, and user space is
  * told what it must know. */
 static always_inline int decide(struct xdp_md *context, struct weir_tally *tally, struct flow *flow,
@@ -34,12 +44,12 @@ static always_inline int decide(struct xdp_md *context, struct weir_tally *tally
 	if (!(formats & what))
 		return WEIR_REFUSED_FORMAT;
 	if (source) {
-		__u32 rule = source->rule;
-
+		slave = source->rule;
 		account(source, flow->ip_length);
-		if (rule & WEIR_SOURCE_REFUSED)
+		if (slave == WEIR_SOURCE_REFUSED)
 			return WEIR_REFUSED_SOURCE;
-		slave = rule & WEIR_SOURCE_ASSIGNED ? rule & 0xffff : table_slave(flow->six, flow->hash);
+		if (slave == WEIR_SOURCE_BY_TABLE)
+			slave = table_slave(flow->six, flow->hash);
 	} else {
 		if (flow->rule & WEIR_RULE_GATED)
 			return WEIR_SOCKET_GATE;
@@ -63,28 +73,26 @@ static always_inline int forward4(struct xdp_md *context, struct weir_tally *tal
 {
 	struct headers4 *headers = (void *)(long)context->data + datagram->at;
 	struct flow flow = { .six = 0, .rule = rule, .end = (void *)(long)context->data_end };
-	struct weir_source4 key = {};
+	struct weir_source *source;
 	struct weir_hop hop;
 	int verdict;
 
 	if ((void *)(headers + 1) > flow.end)
 		return WEIR_PASSED_TRUNCATED;
-	flow.length = bpf_xdp_get_buff_len(context) - datagram->at;
 	flow.ip_length = swap16(headers->ip.total_length);
+	flow.length = length(context, datagram->at, headers, flow.end, flow.ip_length);
 	flow.report.length = swap16(headers->udp.length) - sizeof(headers->udp);
 	if (!datagram->bare || flow.ip_length > flow.length || flow.ip_length < sizeof(*headers) ||
 	    flow.report.length + sizeof(*headers) != flow.ip_length)
 		return WEIR_SOCKET_HEADERS;
 	flow.hash = source_hash4(headers->ip.source);
 	flow.payload = headers + 1;
-	flow.report.source.words[2] = MAPPED;
-	flow.report.source.words[3] = headers->ip.source;
+	flow.report.source = mapped(headers->ip.source);
 	flow.report.source_port = headers->udp.source;
 	flow.report.port = datagram->port;
 	flow.report.at = datagram->at + sizeof(*headers);
-	key.address = headers->ip.source;
-	key.port = headers->udp.destination;
-	verdict = decide(context, tally, &flow, bpf_map_lookup_elem(&sources4, &key), &hop, action);
+	source = find_source(&flow.report.source, headers->udp.destination, flow.hash);
+	verdict = decide(context, tally, &flow, source, &hop, action);
 	if (verdict != WEIR_FORWARDED)
 		return verdict;
 	rewrite4(headers, hop.address[0], swap16((__u16)(datagram->port + port_offset)));
@@ -98,29 +106,28 @@ static always_inline int forward6(struct xdp_md *context, struct weir_tally *tal
 {
 	struct headers6 *headers = (void *)(long)context->data + datagram->at;
 	struct flow flow = { .six = 1, .rule = rule, .end = (void *)(long)context->data_end };
-	struct weir_source6 key = {};
+	struct weir_source *source;
 	struct weir_hop hop;
 	int verdict;
 
 	if ((void *)(headers + 1) > flow.end)
 		return WEIR_PASSED_TRUNCATED;
-	flow.length = bpf_xdp_get_buff_len(context) - datagram->at;
 	flow.ip_length = swap16(headers->ip.payload_length) + sizeof(headers->ip);
+	flow.length = length(context, datagram->at, headers, flow.end, flow.ip_length);
 	flow.report.length = swap16(headers->udp.length) - sizeof(headers->udp);
 	/* Without a checksum there is no IPv6 datagram (RFC 8200, Section 8.1). */
 	if (!datagram->bare || flow.ip_length > flow.length || flow.ip_length < sizeof(*headers) ||
 	    !headers->udp.checksum ||
 	    flow.report.length + sizeof(*headers) != flow.ip_length)
 		return WEIR_SOCKET_HEADERS;
-	flow.hash = source_hash6(headers->ip.source);
+	flow.report.source = address(headers->ip.source);
+	flow.hash = source_hash6(&flow.report.source);
 	flow.payload = headers + 1;
-	__builtin_memcpy(flow.report.source.words, headers->ip.source, sizeof(headers->ip.source));
 	flow.report.source_port = headers->udp.source;
 	flow.report.port = datagram->port;
 	flow.report.at = datagram->at + sizeof(*headers);
-	__builtin_memcpy(key.address, headers->ip.source, sizeof(key.address));
-	key.port = headers->udp.destination;
-	verdict = decide(context, tally, &flow, bpf_map_lookup_elem(&sources6, &key), &hop, action);
+	source = find_source(&flow.report.source, headers->udp.destination, flow.hash);
+	verdict = decide(context, tally, &flow, source, &hop, action);
 	if (verdict != WEIR_FORWARDED)
 		return verdict;
 	rewrite6(headers, hop.address, swap16((__u16)(datagram->port + port_offset)));

@@ -15,6 +15,7 @@
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
+static __u64 (*bpf_jiffies64)(void) = (void *)BPF_FUNC_jiffies64;
 static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static __u64 (*bpf_xdp_get_buff_len)(struct xdp_md *context) = (void *)BPF_FUNC_xdp_get_buff_len;
 static long (*bpf_xdp_load_bytes)(struct xdp_md *context, __u32 at, void *to, __u32 length) =
@@ -25,6 +26,8 @@ static long (*bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flag
 
 /* What is added to the listening port for the slave's; set at load. */
 const volatile __u16 port_offset = 30000;
+/* The number of source slots, less one; set at load. */
+const volatile __u32 source_mask = 262143;
 
 /* Each port's rule, WEIR_RULE_*. */
 struct {
@@ -43,13 +46,14 @@ struct {
 	__type(value, __u8);
 } addresses SEC(".maps");
 
-/* Most of `addresses` once more, by address_slot(): found without a hash lookup. */
+/* What `ports` and `addresses` say, once more, for most pairs of both: by listener_slot(), and found
+ * with one lookup. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, WEIR_ADDRESS_SLOTS);
+	__uint(max_entries, WEIR_LISTENERS);
 	__type(key, __u32);
-	__type(value, struct weir_address);
-} address_slots SEC(".maps");
+	__type(value, struct weir_listener);
+} listeners SEC(".maps");
 
 /* The AF_XDP socket of each receive queue. */
 struct {
@@ -59,23 +63,24 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
-/* The known sources, by IP version; their bound is set at load. User space alone adds, so entries
+/* Most of the known sources, each in the slot that its hash says; the number of slots is a power of
+ * two that is set at load. A hash lookup costs more than the rest of the program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 262144);
+	__type(key, __u32);
+	__type(value, struct weir_source);
+} source_slots SEC(".maps");
+
+/* Those whose slot another source has; the bound is set at load. User space alone adds, so entries
  * can be allocated when they are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct weir_source4);
+	__type(key, struct weir_source_key);
 	__type(value, struct weir_source);
-} sources4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 131072);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct weir_source6);
-	__type(value, struct weir_source);
-} sources6 SEC(".maps");
+} sources SEC(".maps");
 
 /* The steering tables, IPv4's and then IPv6's: a slave's number in each octet, from
  * WEIR_SLAVES_MAX on none. */
@@ -101,6 +106,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct bpf_devmap_val);
 } devices SEC(".maps");
+
+/* Written by the program `moment`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_moment);
+} moments SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -25,8 +25,6 @@
 
 #define swap16(value) __builtin_bswap16(value)
 
-/* The third word of an IPv4 address in IPv6's shape, in network order. */
-#define MAPPED 0xffff0000
 
 struct ethernet {
 	__u8 destination[6];
@@ -74,13 +72,47 @@ struct udp {
 	__u16 checksum;
 };
 
-/* What was found but the address, which must lie in memory for the maps; this need not. */
+/* What was found. Only copies of it are given to maps, so it need not lie in memory. */
 struct datagram {
+	struct weir_address destination;
 	__u16 port; /* in host order */
 	__u16 type; /* of the Ethernet frame's payload, in host order */
 	__u32 at;   /* where its IP packet starts */
 	__u32 bare; /* whether the IP header has neither options nor extensions */
 };
+
+static always_inline struct weir_address mapped(__u32 word)
+{
+	struct weir_address address;
+
+	address.halves[0] = 0;
+	/* As it lies in memory: ffff, then the word. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	address.halves[1] = (__u64)word << 32 | 0xffff0000;
+#else
+	address.halves[1] = 0xffff00000000 | word;
+#endif
+	return address;
+}
+
+static always_inline struct weir_address address(const __u32 *words)
+{
+	struct weir_address address;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	address.halves[0] = (__u64)words[1] << 32 | words[0];
+	address.halves[1] = (__u64)words[3] << 32 | words[2];
+#else
+	address.halves[0] = (__u64)words[0] << 32 | words[1];
+	address.halves[1] = (__u64)words[2] << 32 | words[3];
+#endif
+	return address;
+}
+
+static always_inline int equal(const struct weir_address *a, const struct weir_address *b)
+{
+	return a->halves[1] == b->halves[1] && a->halves[0] == b->halves[0];
+}
 
 struct cursor {
 	void *at;
@@ -123,8 +155,7 @@ static always_inline int parse_ethernet(struct cursor *cursor, struct datagram *
 	return -1;
 }
 
-static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *datagram,
-				    struct weir_address *destination)
+static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *datagram)
 {
 	struct ipv4 *header = take(cursor, sizeof(*header));
 	void *end_of_header;
@@ -139,10 +170,7 @@ static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *data
 	if (header->protocol != PROTOCOL_UDP)
 		return WEIR_PASSED_OTHER;
 	datagram->bare = header->version_length == 0x45;
-	destination->words[0] = 0;
-	destination->words[1] = 0;
-	destination->words[2] = MAPPED;
-	destination->words[3] = header->destination;
+	datagram->destination = mapped(header->destination);
 	/* From the header's start: so the verifier sees that the length cannot be negative. */
 	end_of_header = (void *)header + (header->version_length & 0x0f) * 4;
 	if (end_of_header > cursor->end)
@@ -151,8 +179,7 @@ static always_inline int parse_ipv4(struct cursor *cursor, struct datagram *data
 	return -1;
 }
 
-static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *datagram,
-				    struct weir_address *destination)
+static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *datagram)
 {
 	struct ipv6 *header = take(cursor, sizeof(*header));
 	__u8 next;
@@ -162,7 +189,7 @@ static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *data
 		return WEIR_PASSED_TRUNCATED;
 	if (header->version_class[0] >> 4 != 6)
 		return WEIR_PASSED_TRUNCATED;
-	__builtin_memcpy(destination->words, header->destination, sizeof(header->destination));
+	datagram->destination = address(header->destination);
 	next = header->next;
 	datagram->bare = next == PROTOCOL_UDP;
 	for (i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
@@ -193,8 +220,7 @@ static always_inline int parse_ipv6(struct cursor *cursor, struct datagram *data
 }
 
 /* Finds the UDP datagram's destination. Returns a verdict to pass by, or -1 when it was found. */
-static always_inline int parse(struct cursor *cursor, struct datagram *datagram,
-			       struct weir_address *destination)
+static always_inline int parse(struct cursor *cursor, struct datagram *datagram)
 {
 	struct udp *header;
 	int verdict = parse_ethernet(cursor, datagram);
@@ -202,9 +228,9 @@ static always_inline int parse(struct cursor *cursor, struct datagram *datagram,
 	if (verdict >= 0)
 		return verdict;
 	if (datagram->type == ETHERTYPE_IPV4)
-		verdict = parse_ipv4(cursor, datagram, destination);
+		verdict = parse_ipv4(cursor, datagram);
 	else if (datagram->type == ETHERTYPE_IPV6)
-		verdict = parse_ipv6(cursor, datagram, destination);
+		verdict = parse_ipv6(cursor, datagram);
 	else
 		verdict = WEIR_PASSED_OTHER;
 	if (verdict >= 0)

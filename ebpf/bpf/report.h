@@ -93,7 +93,7 @@ static always_inline void tell(struct xdp_md *context, struct weir_tally *tally,
 
 	if (!event)
 		return;
-	__builtin_memcpy(event->source, report->source.words, sizeof(event->source));
+	event->source = report->source;
 	event->source_port = swap16(report->source_port);
 	event->port = report->port;
 	event->length = report->length;

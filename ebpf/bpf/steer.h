@@ -3,12 +3,15 @@
 #ifndef WEIR_STEER_H
 #define WEIR_STEER_H
 
-#include "maps.h"
+#include "parse.h"
+
+/* 2^64 by the golden ratio, and odd. */
+#define SPREAD 0x9e3779b97f4a7c15
 
 /* The finalizer of SplitMix64 (Steele, Lea, Flood 2014). abi.rs has the same. */
 static always_inline __u64 mix(__u64 value)
 {
-	value += 0x9e3779b97f4a7c15;
+	value += SPREAD;
 	value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
 	value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
 	return value ^ (value >> 31);
@@ -19,12 +22,28 @@ static always_inline __u64 source_hash4(__u32 address)
 	return mix(__builtin_bswap32(address));
 }
 
-static always_inline __u64 source_hash6(const __u32 *address)
+static always_inline __u64 source_hash6(const struct weir_address *address)
 {
-	__u64 upper = (__u64)__builtin_bswap32(address[0]) << 32 | __builtin_bswap32(address[1]);
-	__u64 lower = (__u64)__builtin_bswap32(address[2]) << 32 | __builtin_bswap32(address[3]);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return mix(__builtin_bswap64(address->halves[0]) * SPREAD ^ __builtin_bswap64(address->halves[1]));
+#else
+	return mix(address->halves[0] * SPREAD ^ address->halves[1]);
+#endif
+}
 
-	return mix(mix(upper) ^ lower);
+/* The known source of this address that sends to `port`, in network order. */
+static always_inline struct weir_source *find_source(const struct weir_address *address, __u16 port,
+						     __u64 hash)
+{
+	__u32 slot = hash & source_mask;
+	struct weir_source *source = bpf_map_lookup_elem(&source_slots, &slot);
+	struct weir_source_key key;
+
+	if (source && source->port == port && equal(&source->address, address))
+		return source;
+	key.address = *address;
+	key.port = port;
+	return bpf_map_lookup_elem(&sources, &key);
 }
 
 /* The table's slave for a hash; WEIR_SLAVES_MAX or more is none. */
@@ -43,7 +62,7 @@ static always_inline void account(struct weir_source *source, __u32 bytes)
 {
 	source->packets += 1;
 	source->bytes += bytes;
-	source->seen_ns = bpf_ktime_get_coarse_ns();
+	source->seen = bpf_jiffies64();
 }
 
 #endif

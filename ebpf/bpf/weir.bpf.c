@@ -10,34 +10,36 @@
 #include "maps.h"
 #include "parse.h"
 
-/* Whether the address is one of this host's. */
-static always_inline int is_ours(struct weir_address *address)
+/* As listener_slot() in abi.rs; `port` in network order. */
+static always_inline __u32 listener_slot(const struct weir_address *address, __u16 port)
 {
-	const __u32 *words = address->words;
-	/* As address_slot() in abi.rs. */
-	__u32 slot = (words[2] ^ words[3]) * 0x9e3779b1u >> 20;
-	struct weir_address *known = bpf_map_lookup_elem(&address_slots, &slot);
+	__u32 word = (__u32)(address->halves[1] ^ address->halves[1] >> 32) ^ port;
 
-	if (known && known->words[3] == words[3] && known->words[2] == words[2] &&
-	    known->words[1] == words[1] && known->words[0] == words[0])
-		return 1;
-	return bpf_map_lookup_elem(&addresses, address) != 0;
+	return word * 0x9e3779b1u >> 20;
 }
 
 /* Whether somebody here listens for the datagram, and by what rule. Returns a verdict to pass by, or
  * -1. */
-static always_inline int match(struct datagram *datagram, struct weir_address *destination,
-			       __u32 *rule)
+static always_inline int match(struct datagram *datagram, __u32 *rule)
 {
+	__u16 order = swap16(datagram->port);
+	__u32 slot = listener_slot(&datagram->destination, order);
+	struct weir_listener *known = bpf_map_lookup_elem(&listeners, &slot);
+	struct weir_address key = datagram->destination;
 	__u32 port = datagram->port;
-	__u32 *found = bpf_map_lookup_elem(&ports, &port);
+	__u32 *found;
 
+	if (known && known->port == order && equal(&known->address, &datagram->destination)) {
+		*rule = known->rule;
+		return *rule ? -1 : WEIR_PASSED_PORT;
+	}
+	found = bpf_map_lookup_elem(&ports, &port);
 	if (!found)
 		return WEIR_PASSED_PORT;
 	*rule = *found;
 	if (!*rule)
 		return WEIR_PASSED_PORT;
-	return is_ours(destination) ? -1 : WEIR_PASSED_ADDRESS;
+	return bpf_map_lookup_elem(&addresses, &key) ? -1 : WEIR_PASSED_ADDRESS;
 }
 
 static always_inline int judge(struct xdp_md *context, struct weir_tally *tally, int *action)
@@ -46,13 +48,12 @@ static always_inline int judge(struct xdp_md *context, struct weir_tally *tally,
 		.at = (void *)(long)context->data,
 		.end = (void *)(long)context->data_end,
 	};
-	struct weir_address destination;
 	struct datagram datagram = {};
 	__u32 rule = 0;
-	int verdict = parse(&cursor, &datagram, &destination);
+	int verdict = parse(&cursor, &datagram);
 
 	if (verdict < 0)
-		verdict = match(&datagram, &destination, &rule);
+		verdict = match(&datagram, &rule);
 	if (verdict >= 0)
 		return verdict;
 	if (!(rule & WEIR_RULE_FORWARD))
@@ -67,24 +68,40 @@ int weir(struct xdp_md *context)
 {
 	__u32 zero = 0;
 	struct weir_tally *tally = bpf_map_lookup_elem(&tallies, &zero);
-	int action = XDP_PASS;
+	int forwarded = XDP_PASS, action = XDP_PASS;
 	__u32 verdict;
 
 	if (!tally)
 		return XDP_PASS;
-	verdict = judge(context, tally, &action);
+	verdict = judge(context, tally, &forwarded);
+	if (verdict == WEIR_FORWARDED) {
+		tally->verdicts[WEIR_FORWARDED] += 1;
+		return forwarded;
+	}
 	if (verdict == WEIR_REFUSED_SOURCE || verdict == WEIR_REFUSED_FORMAT) {
 		action = XDP_DROP;
 	} else if (verdict >= WEIR_REDIRECTED && verdict <= WEIR_SOCKET_HEADERS) {
 		action = bpf_redirect_map(&sockets, context->rx_queue_index, XDP_PASS);
 		if (action != XDP_REDIRECT)
 			verdict = WEIR_PASSED_QUEUE;
-	} else if (verdict != WEIR_FORWARDED) {
-		action = XDP_PASS;
 	}
 	if (verdict < WEIR_VERDICTS)
 		tally->verdicts[verdict] += 1;
 	return action;
+}
+
+/* Never attached: user space runs it by itself to learn how the two clocks stand. */
+SEC("xdp")
+int moment(struct xdp_md *context __attribute__((unused)))
+{
+	__u32 zero = 0;
+	struct weir_moment *moment = bpf_map_lookup_elem(&moments, &zero);
+
+	if (moment) {
+		moment->jiffies = bpf_jiffies64();
+		moment->ns = bpf_ktime_get_coarse_ns();
+	}
+	return XDP_DROP;
 }
 
 /* No helper used is reserved for GPL programs. */

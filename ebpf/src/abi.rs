@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv6Addr};
 pub const QUEUES_MAX: u32 = 256;
 /// Local addresses whose datagrams are taken.
 pub const ADDRESSES_MAX: usize = 1024;
-/// Slots that most local addresses are found in without a hash lookup.
-pub(crate) const ADDRESS_SLOTS: usize = 4096;
+/// Slots that most pairs of local address and listening port are found in at once.
+pub(crate) const LISTENERS: usize = 4096;
 /// Slaves that datagrams can be forwarded to.
 pub const SLAVES_MAX: usize = 64;
 /// Words of 8 entries of a steering table.
@@ -103,16 +103,16 @@ pub(crate) fn unmapped(address: Address) -> IpAddr {
     Ipv6Addr::from(address).to_canonical()
 }
 
-/// The slot of an address: `is_ours()` in the program.
-pub(crate) fn address_slot(address: &Address) -> usize {
+/// The slot of a local address and a listening port: `listener_slot()` in the program.
+pub(crate) fn listener_slot(address: &Address, port: u16) -> usize {
     let word = |at: usize| {
         u32::from_ne_bytes([address[at], address[at + 1], address[at + 2], address[at + 3]])
     };
-    let slot = (word(8) ^ word(12)).wrapping_mul(0x9e37_79b1) >> 20;
-    usize::try_from(slot).expect("12 bits")
+    let word = word(8) ^ word(12) ^ u32::from(u16::from_ne_bytes(port.to_be_bytes()));
+    usize::try_from(word.wrapping_mul(0x9e37_79b1) >> 20).expect("12 bits")
 }
 
-const _: () = assert!(ADDRESS_SLOTS == 1 << 12);
+const _: () = assert!(LISTENERS == 1 << 12);
 
 #[cfg(test)]
 mod tests {

@@ -37,6 +37,9 @@ pub enum Error {
     /// More addresses than the program's map holds.
     #[error("{0} local addresses, and the XDP program knows {max} at most", max = abi::ADDRESSES_MAX)]
     TooManyAddresses(usize),
+    /// The kernel's ticks could not be read.
+    #[error("cannot read the kernel's clock by BPF: {0}")]
+    Clock(#[source] std::io::Error),
     /// As many sources are known as may be.
     #[error("the XDP program knows {0} sources, and may know no more")]
     Full(u32),

@@ -7,10 +7,13 @@ pub const TABLE_LENGTH: usize = 16_381;
 /// No slave, as an entry of a steering table.
 pub const NO_SLAVE: u16 = u16::MAX;
 
+/// 2^64 by the golden ratio, and odd.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
 /// 2014).
 fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = value.wrapping_add(SPREAD);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
@@ -22,7 +25,7 @@ pub fn source_hash(address: IpAddr) -> u64 {
         IpAddr::V4(address) => mix(u64::from(u32::from(address))),
         IpAddr::V6(address) => {
             let [upper, lower] = halves(u128::from(address));
-            mix(mix(upper) ^ lower)
+            mix(upper.wrapping_mul(SPREAD) ^ lower)
         }
     }
 }

@@ -13,6 +13,7 @@
 //! There is no socket here: who owns an AF_XDP socket puts its descriptor into the program's map.
 
 pub mod abi;
+mod clock;
 mod error;
 mod events;
 mod hash;

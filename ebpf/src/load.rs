@@ -11,10 +11,13 @@ use crate::{Events, Program, Sources, Steering, Tallies};
 
 static OBJECT: &[u8] = include_bytes_aligned!("../bin/weir.bpf.o");
 
+/// The most sources that can be asked for.
+const SOURCES_MAX: u32 = 1 << 24;
+
 /// What is fixed when the program is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadConfig {
-    /// Sources that can be known at a time.
+    /// Sources that can be known at a time; 2^24 at most. Each takes some 100 octets from the start.
     pub sources: u32,
     /// What is added to the listening port for the slave's.
     pub port_offset: u16,
@@ -49,14 +52,18 @@ impl Program {
     /// [`Error::Load`] without the privileges or on a kernel that is too old, [`Error::Object`]
     /// when the object was built from other sources.
     pub fn load(config: &LoadConfig) -> Result<Loaded, Error> {
+        // Half empty when all sources are known, so that most have a slot of their own.
+        let slots = config.sources.clamp(1, SOURCES_MAX).next_power_of_two() * 2;
+        let mask = slots - 1;
         let mut loader = EbpfLoader::new();
         loader
             .override_global("port_offset", &config.port_offset, true)
-            .map_max_entries("sources4", config.sources.max(1))
-            .map_max_entries("sources6", config.sources.max(1));
+            .override_global("source_mask", &mask, true)
+            .map_max_entries("source_slots", slots)
+            .map_max_entries("sources", config.sources.max(1));
         let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Load(Box::new(error)))?;
         let steering = Steering::new(&mut ebpf)?;
-        let sources = Sources::new(&mut ebpf, config.sources)?;
+        let sources = Sources::new(&mut ebpf, config.sources.min(SOURCES_MAX), slots)?;
         let events = Events::new(&mut ebpf)?;
         let tallies = Tallies::new(&mut ebpf)?;
         let program = Program::new(ebpf)?;
@@ -70,19 +77,25 @@ pub(crate) fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Resu
     T::try_from(map).map_err(|_| Error::Object(name))
 }
 
-/// A hash map of the object, twice: to change it and to read it.
+/// A map of the object, twice: to change it and to read it.
 pub(crate) fn take_twice<T: TryFrom<Map>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<[T; 2], Error> {
-    let Some(Map::HashMap(first)) = ebpf.take_map(name) else { return Err(Error::Object(name)) };
-    let fd = first.fd().as_fd().try_clone_to_owned().map_err(|error| {
+    let first = ebpf.take_map(name).ok_or(Error::Object(name))?;
+    let second = match &first {
+        Map::HashMap(data) => Map::HashMap(again(data, name)?),
+        Map::Array(data) => Map::Array(again(data, name)?),
+        _ => return Err(Error::Object(name)),
+    };
+    let typed = |map| T::try_from(map).map_err(|_| Error::Object(name));
+    Ok([typed(first)?, typed(second)?])
+}
+
+fn again(data: &MapData, name: &'static str) -> Result<MapData, Error> {
+    let fd = data.fd().as_fd().try_clone_to_owned().map_err(|error| {
         let call = SyscallError { call: "dup", io_error: error };
         map_error(name)(call.into())
     })?;
-    let second = MapData::from_fd(fd).map_err(map_error(name))?;
-    Ok([
-        T::try_from(Map::HashMap(first)).map_err(|_| Error::Object(name))?,
-        T::try_from(Map::HashMap(second)).map_err(|_| Error::Object(name))?,
-    ])
+    MapData::from_fd(fd).map_err(map_error(name))
 }

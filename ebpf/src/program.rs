@@ -14,7 +14,7 @@ use aya::maps::{Array, HashMap, MapData, XskMap};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 
-use crate::abi::{self, ADDRESS_SLOTS, Address, PortRule};
+use crate::abi::{self, Address, LISTENERS, PortRule};
 use crate::error::{Error, map_error};
 use crate::load::take;
 use crate::run::{self, Run};
@@ -23,8 +23,10 @@ const PROGRAM: &str = "weir";
 /// The kernel's check of the program ends with EAGAIN when a signal comes in; libbpf, too, tries so
 /// often.
 const LOADS: usize = 5;
-/// No local address.
-const EMPTY: Address = [0; 16];
+/// `struct weir_listener`: address, port in network order, rule.
+type Listener = [u8; 24];
+/// A slot that no pair of address and port has.
+const EMPTY: Listener = [0; 24];
 
 /// How the program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +46,9 @@ pub struct Program {
     rules: BTreeMap<u16, u32>,
     addresses: HashMap<MapData, Address, u8>,
     known: HashSet<Address>,
-    slots: Array<MapData, Address>,
-    /// What stands in `slots`.
-    slotted: Box<[Address]>,
+    listeners: Array<MapData, Listener>,
+    /// What stands in `listeners`.
+    slots: Box<[Listener]>,
     sockets: XskMap<MapData>,
 }
 
@@ -72,13 +74,13 @@ impl Program {
             rules: BTreeMap::new(),
             addresses: take(&mut ebpf, "addresses")?,
             known: HashSet::new(),
-            slots: take(&mut ebpf, "address_slots")?,
-            slotted: vec![EMPTY; ADDRESS_SLOTS].into(),
+            listeners: take(&mut ebpf, "listeners")?,
+            slots: vec![EMPTY; LISTENERS].into(),
             sockets: take(&mut ebpf, "sockets")?,
             ebpf,
         };
         let fits = program.ports.len() == 1 << 16
-            && program.slots.len() as usize == ADDRESS_SLOTS
+            && program.listeners.len() as usize == LISTENERS
             && program.sockets.len() == abi::QUEUES_MAX;
         if fits { Ok(program) } else { Err(Error::Object("a map's size")) }
     }
@@ -134,7 +136,7 @@ impl Program {
                 self.rules.insert(port, word);
             }
         }
-        Ok(())
+        self.set_listeners()
     }
 
     fn set_port(&mut self, port: u16, word: u32) -> Result<(), Error> {
@@ -152,10 +154,6 @@ impl Program {
         }
         let gone: Vec<_> = self.known.difference(&wanted).copied().collect();
         for key in gone {
-            let slot = abi::address_slot(&key);
-            if self.slotted[slot] == key {
-                self.set_slot(slot, EMPTY)?;
-            }
             self.addresses.remove(&key).map_err(map_error("addresses"))?;
             self.known.remove(&key);
         }
@@ -164,20 +162,41 @@ impl Program {
                 self.addresses.insert(key, 1, 0).map_err(map_error("addresses"))?;
                 self.known.insert(key);
             }
-            // Of several addresses with one slot the first has it; the program finds the others in
-            // the larger map.
-            let slot = abi::address_slot(&key);
-            if self.slotted[slot] == EMPTY {
-                self.set_slot(slot, key)?;
-            }
         }
-        Ok(())
+        self.set_listeners()
     }
 
-    fn set_slot(&mut self, slot: usize, key: Address) -> Result<(), Error> {
-        let index = u32::try_from(slot).expect("a slot's number is small");
-        self.slots.set(index, key, 0).map_err(map_error("addresses"))?;
-        self.slotted[slot] = key;
+    /// Writes what the slots of pairs of address and port should be and are not. Of several pairs with
+    /// one slot one has it; the program finds the others in the two larger maps.
+    fn set_listeners(&mut self) -> Result<(), Error> {
+        let mut wanted = vec![EMPTY; LISTENERS];
+        for address in &self.known {
+            for (port, word) in &self.rules {
+                let mut listener = EMPTY;
+                listener[..16].copy_from_slice(address);
+                listener[16..18].copy_from_slice(&port.to_be_bytes());
+                listener[20..].copy_from_slice(&word.to_ne_bytes());
+                let slot = abi::listener_slot(address, *port);
+                // Whoever has the slot keeps it, so that a change touches no more than it must.
+                if wanted[slot] == EMPTY || self.slots[slot][..20] == listener[..20] {
+                    wanted[slot] = listener;
+                }
+            }
+        }
+        for (slot, listener) in wanted.into_iter().enumerate() {
+            if self.slots[slot] == listener {
+                continue;
+            }
+            let index = u32::try_from(slot).expect("a slot's number is small");
+            let map = "listening ports";
+            if self.slots[slot][..20] != listener[..20] {
+                // Nobody meets half of one pair and half of another.
+                self.listeners.set(index, EMPTY, 0).map_err(map_error(map))?;
+                self.slots[slot] = EMPTY;
+            }
+            self.listeners.set(index, listener, 0).map_err(map_error(map))?;
+            self.slots[slot] = listener;
+        }
         Ok(())
     }
 

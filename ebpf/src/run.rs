@@ -80,6 +80,15 @@ pub fn live(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io::Result<()>
     call(&mut attributes)
 }
 
+/// Nanoseconds of a tick of the kernel's clock.
+pub(crate) fn tick_ns() -> u64 {
+    let mut tick = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `tick` is a timespec of our own, which the call fills in.
+    let result = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
+    // 250 ticks a second, where the system does not say.
+    if result < 0 { 4_000_000 } else { u64::try_from(tick.tv_nsec).unwrap_or(4_000_000) }
+}
+
 /// Attributes that point to `frame`, and to nothing else.
 fn attributes(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Attributes {
     Attributes {

@@ -1,27 +1,30 @@
 //! The sources that the program knows, and what it shall do with each.
 //!
-//! A source is an address at a listening port. Handles can be cloned; changes wait for each other,
-//! and listing for none.
+//! A source is an address at a listening port. Most have a slot of an array that their hash says, where
+//! the program finds them at once; one whose slot another has stands in a hash map. Handles can be
+//! cloned; changes wait for each other, and listing waits for none but a moment.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aya::maps::{HashMap, MapData, MapError};
-use aya::{Ebpf, Pod};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap as KernelMap, MapData, MapError};
 
+use crate::abi;
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, map_error};
+use crate::hash::source_hash;
 use crate::load::take_twice;
 
-/// `struct weir_source4`: address, port in network order, nothing.
-type Key4 = [u8; 8];
-/// `struct weir_source6`.
-type Key6 = [u8; 20];
-/// `struct weir_source`: packets, bytes, when last seen, rule.
-type Value = [u64; 4];
+/// `struct weir_source_key`: address, port in network order, nothing.
+type Key = [u8; 24];
+/// `struct weir_source`: address, port in network order, rule, when last seen, packets, bytes.
+type Value = [u8; 40];
 
 const MAP: &str = "sources";
-const ASSIGNED: u64 = 0x1_0000;
-const REFUSED: u64 = 0x2_0000;
+const BY_TABLE: u16 = 0xffff;
+const REFUSED: u16 = 0xfffe;
 const NO_EXIST: u64 = 1;
 const EXIST: u64 = 2;
 
@@ -46,21 +49,19 @@ pub enum SourceRule {
 }
 
 impl SourceRule {
-    fn word(self) -> u64 {
+    fn number(self) -> u16 {
         match self {
-            SourceRule::ByTable => 0,
-            SourceRule::Assigned(slave) => ASSIGNED | u64::from(slave),
+            SourceRule::ByTable => BY_TABLE,
+            SourceRule::Assigned(slave) => slave,
             SourceRule::Refused => REFUSED,
         }
     }
 
-    fn from_word(word: u64) -> Self {
-        if word & REFUSED != 0 {
-            SourceRule::Refused
-        } else if word & ASSIGNED != 0 {
-            SourceRule::Assigned(u16::try_from(word & 0xffff).expect("16 bits"))
-        } else {
-            SourceRule::ByTable
+    fn from_number(number: u16) -> Self {
+        match number {
+            BY_TABLE => SourceRule::ByTable,
+            REFUSED => SourceRule::Refused,
+            slave => SourceRule::Assigned(slave),
         }
     }
 }
@@ -81,53 +82,152 @@ pub struct SourceEntry {
     pub last_seen_ns: u64,
 }
 
-impl SourceEntry {
-    fn new(key: SourceKey, [packets, bytes, last_seen_ns, rule]: Value) -> Self {
-        let rule = SourceRule::from_word(rule);
-        SourceEntry { key, rule, packets, bytes, last_seen_ns }
+impl SourceKey {
+    /// The same source with an IPv4 address in IPv6's shape as what it is.
+    fn canonical(self) -> Self {
+        SourceKey { address: self.address.to_canonical(), port: self.port }
+    }
+
+    fn bytes(self) -> Key {
+        let mut bytes = Key::default();
+        bytes[..16].copy_from_slice(&abi::address(self.address));
+        // As the program widens it: its number in memory order.
+        let port = u64::from(u16::from_ne_bytes(self.port.to_be_bytes()));
+        bytes[16..].copy_from_slice(&port.to_ne_bytes());
+        bytes
+    }
+
+    fn new_value(self, rule: SourceRule) -> Value {
+        let mut bytes = [0; 40];
+        bytes[..16].copy_from_slice(&abi::address(self.address));
+        bytes[PORT].copy_from_slice(&self.port.to_be_bytes());
+        bytes[RULE].copy_from_slice(&rule.number().to_ne_bytes());
+        bytes
     }
 }
 
-fn key4(address: Ipv4Addr, port: u16) -> Key4 {
-    let mut key = Key4::default();
-    key[..4].copy_from_slice(&address.octets());
-    key[4..6].copy_from_slice(&port.to_be_bytes());
-    key
+const PORT: std::ops::Range<usize> = 16..18;
+const RULE: std::ops::Range<usize> = 18..20;
+
+impl SourceEntry {
+    fn new(key: SourceKey, value: &Value, now: Moment) -> Self {
+        let long = |at: usize| u64::from_ne_bytes(value[at..at + 8].try_into().expect("8 octets"));
+        let packets = long(24);
+        let seen = u32::from_ne_bytes(value[20..24].try_into().expect("4 octets"));
+        let rule = u16::from_ne_bytes(value[RULE].try_into().expect("2 octets"));
+        SourceEntry {
+            key,
+            rule: SourceRule::from_number(rule),
+            packets,
+            bytes: long(32),
+            last_seen_ns: if packets == 0 { 0 } else { now.ns_at(seen) },
+        }
+    }
 }
 
-fn key6(address: Ipv6Addr, port: u16) -> Key6 {
-    let mut key = Key6::default();
-    key[..16].copy_from_slice(&address.octets());
-    key[16..18].copy_from_slice(&port.to_be_bytes());
-    key
+/// Where a source stands.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Slot(u32),
+    Map,
 }
 
-fn source4([a, b, c, d, port @ .., _, _]: Key4) -> SourceKey {
-    SourceKey { address: Ipv4Addr::new(a, b, c, d).into(), port: u16::from_be_bytes(port) }
+/// The maps as those who read them see them.
+struct Reading {
+    slots: Array<MapData, Value>,
+    map: KernelMap<MapData, Key, Value>,
+    clock: Clock,
 }
 
-fn source6(key: Key6) -> SourceKey {
-    let address: [u8; 16] = key[..16].try_into().expect("16 octets");
-    SourceKey {
-        address: Ipv6Addr::from(address).into(),
-        port: u16::from_be_bytes([key[16], key[17]]),
+impl Reading {
+    /// `None` for a source that is gone since its place was known.
+    fn value(&self, key: SourceKey, place: Place) -> Result<Option<Value>, Error> {
+        let value = match place {
+            Place::Slot(slot) => self.slots.get(&slot, 0),
+            Place::Map => self.map.get(&key.bytes(), 0),
+        };
+        match value {
+            Ok(value) if value[..RULE.start] == key.bytes()[..RULE.start] => Ok(Some(value)),
+            // Another has the slot by now.
+            Ok(_) | Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(map_error(MAP)(error)),
+        }
     }
 }
 
 /// The maps as those who change them see them.
 struct Changing {
-    v4: HashMap<MapData, Key4, Value>,
-    v6: HashMap<MapData, Key6, Value>,
-    length: u32,
+    slots: Array<MapData, Value>,
+    map: KernelMap<MapData, Key, Value>,
+    places: HashMap<SourceKey, Place>,
+    taken: Box<[bool]>,
     bound: u32,
+}
+
+impl Changing {
+    fn slot(&self, key: SourceKey) -> u32 {
+        let mask = u64::from(self.slots.len()) - 1;
+        u32::try_from(source_hash(key.address) & mask).expect("below the number of slots")
+    }
+
+    /// A slot is written without its port first, by which the program knows it, so that nobody meets
+    /// half of it.
+    fn write(&mut self, slot: u32, value: &Value) -> Result<(), MapError> {
+        let mut without = *value;
+        without[PORT].fill(0);
+        self.slots.set(slot, without, 0)?;
+        self.slots.set(slot, value, 0)
+    }
+
+    fn add(&mut self, key: SourceKey, rule: SourceRule) -> Result<(), MapError> {
+        let slot = self.slot(key);
+        let value = key.new_value(rule);
+        let place = if self.taken[slot as usize] {
+            self.map.insert(key.bytes(), value, NO_EXIST)?;
+            Place::Map
+        } else {
+            self.write(slot, &value)?;
+            self.taken[slot as usize] = true;
+            Place::Slot(slot)
+        };
+        self.places.insert(key, place);
+        Ok(())
+    }
+
+    fn change(&mut self, key: SourceKey, place: Place, rule: SourceRule) -> Result<(), MapError> {
+        let number = rule.number().to_ne_bytes();
+        match place {
+            Place::Slot(slot) => {
+                let mut value = self.slots.get(&slot, 0)?;
+                value[RULE].copy_from_slice(&number);
+                self.slots.set(slot, value, 0)
+            }
+            Place::Map => {
+                let mut value = self.map.get(&key.bytes(), 0)?;
+                value[RULE].copy_from_slice(&number);
+                self.map.insert(key.bytes(), value, EXIST)
+            }
+        }
+    }
+
+    fn remove(&mut self, key: SourceKey, place: Place) -> Result<(), MapError> {
+        match place {
+            Place::Slot(slot) => {
+                self.slots.set(slot, [0; 40], 0)?;
+                self.taken[slot as usize] = false;
+            }
+            Place::Map => self.map.remove(&key.bytes())?,
+        }
+        self.places.remove(&key);
+        Ok(())
+    }
 }
 
 /// A handle on the known sources.
 #[derive(Clone)]
 pub struct Sources {
     changing: Arc<Mutex<Changing>>,
-    v4: Arc<HashMap<MapData, Key4, Value>>,
-    v6: Arc<HashMap<MapData, Key6, Value>>,
+    reading: Arc<Reading>,
 }
 
 impl std::fmt::Debug for Sources {
@@ -137,13 +237,18 @@ impl std::fmt::Debug for Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(ebpf: &mut Ebpf, bound: u32) -> Result<Self, Error> {
-        let [v4, listed4] = take_twice(ebpf, "sources4")?;
-        let [v6, listed6] = take_twice(ebpf, "sources6")?;
+    pub(crate) fn new(ebpf: &mut Ebpf, bound: u32, expected: u32) -> Result<Self, Error> {
+        let [slots, read] = take_twice::<Array<MapData, Value>>(ebpf, "source_slots")?;
+        let [map, listed] = take_twice(ebpf, "sources")?;
+        if slots.len() != expected {
+            return Err(Error::Object("a map's size"));
+        }
+        let taken = vec![false; slots.len() as usize].into();
+        let places = HashMap::with_capacity(bound as usize);
+        let clock = Clock::new(ebpf)?;
         Ok(Sources {
-            v4: Arc::new(listed4),
-            v6: Arc::new(listed6),
-            changing: Arc::new(Mutex::new(Changing { v4, v6, length: 0, bound })),
+            changing: Arc::new(Mutex::new(Changing { slots, map, places, taken, bound })),
+            reading: Arc::new(Reading { slots: read, map: listed, clock }),
         })
     }
 
@@ -151,24 +256,24 @@ impl Sources {
     /// in at that very moment.
     ///
     /// # Errors
-    /// [`Error::Full`] when as many are known as [`crate::LoadConfig::sources`] allows; [`Error::Map`]
-    /// when the kernel refuses.
+    /// [`Error::Slave`] when it is assigned to one from [`abi::SLAVES_MAX`] on; [`Error::Full`] when as
+    /// many are known as [`crate::LoadConfig::sources`] allows; [`Error::Map`] when the kernel refuses.
     pub fn put(&self, key: SourceKey, rule: SourceRule) -> Result<(), Error> {
-        let mut changing = self.changing();
-        let Changing { v4, v6, length, bound } = &mut *changing;
-        let room = *length < *bound;
-        let new = match key.address {
-            IpAddr::V4(address) => put(v4, key4(address, key.port), rule, room),
-            IpAddr::V6(address) => put(v6, key6(address, key.port), rule, room),
-        };
-        match new {
-            Ok(Some(new)) => {
-                *length += u32::from(new);
-                Ok(())
-            }
-            Ok(None) => Err(Error::Full(*bound)),
-            Err(error) => Err(map_error(MAP)(error)),
+        if let SourceRule::Assigned(slave) = rule
+            && usize::from(slave) >= abi::SLAVES_MAX
+        {
+            return Err(Error::Slave(format!("slave {slave}")));
         }
+        let key = key.canonical();
+        let mut changing = self.changing();
+        let result = match changing.places.get(&key) {
+            Some(&place) => changing.change(key, place, rule),
+            None if changing.places.len() >= changing.bound as usize => {
+                return Err(Error::Full(changing.bound));
+            }
+            None => changing.add(key, rule),
+        };
+        result.map_err(map_error(MAP))
     }
 
     /// Forgets a source; whether it was known.
@@ -176,19 +281,11 @@ impl Sources {
     /// # Errors
     /// [`Error::Map`] when the kernel refuses.
     pub fn remove(&self, key: SourceKey) -> Result<bool, Error> {
+        let key = key.canonical();
         let mut changing = self.changing();
-        let removed = match key.address {
-            IpAddr::V4(address) => changing.v4.remove(&key4(address, key.port)),
-            IpAddr::V6(address) => changing.v6.remove(&key6(address, key.port)),
-        };
-        match removed {
-            Ok(()) => {
-                changing.length -= 1;
-                Ok(true)
-            }
-            Err(error) if is(&error, libc::ENOENT) => Ok(false),
-            Err(error) => Err(map_error(MAP)(error)),
-        }
+        let Some(&place) = changing.places.get(&key) else { return Ok(false) };
+        changing.remove(key, place).map_err(map_error(MAP))?;
+        Ok(true)
     }
 
     /// A source as it stands, if it is known.
@@ -196,83 +293,44 @@ impl Sources {
     /// # Errors
     /// [`Error::Map`] when the kernel refuses.
     pub fn get(&self, key: SourceKey) -> Result<Option<SourceEntry>, Error> {
-        let value = match key.address {
-            IpAddr::V4(address) => self.v4.get(&key4(address, key.port), 0),
-            IpAddr::V6(address) => self.v6.get(&key6(address, key.port), 0),
-        };
-        match value {
-            Ok(value) => Ok(Some(SourceEntry::new(key, value))),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(map_error(MAP)(error)),
-        }
+        let key = key.canonical();
+        let Some(place) = self.changing().places.get(&key).copied() else { return Ok(None) };
+        let value = self.reading.value(key, place)?;
+        let now = self.reading.clock.now()?;
+        Ok(value.map(|value| SourceEntry::new(key, &value, now)))
     }
 
-    /// All known sources, in no order. Two system calls a source: for the control plane. One that is
-    /// put or removed meanwhile may be missing or stand twice.
+    /// All known sources, in no order. A system call a source: for the control plane. One that is put
+    /// or removed meanwhile may be missing or stand as it was.
     ///
     /// # Errors
     /// [`Error::Map`] when the kernel refuses.
     pub fn list(&self) -> Result<Vec<SourceEntry>, Error> {
-        let mut entries = Vec::with_capacity(self.len() as usize);
-        collect(&self.v4, source4, &mut entries)?;
-        collect(&self.v6, source6, &mut entries)?;
-        Ok(entries)
+        let places: Vec<_> =
+            self.changing().places.iter().map(|(key, place)| (*key, *place)).collect();
+        let mut values = Vec::with_capacity(places.len());
+        for (key, place) in places {
+            values.extend(self.reading.value(key, place)?.map(|value| (key, value)));
+        }
+        // Read last, so that no source was seen after now.
+        let now = self.reading.clock.now()?;
+        Ok(values.iter().map(|(key, value)| SourceEntry::new(*key, value, now)).collect())
     }
 
     /// How many are known.
     pub fn len(&self) -> u32 {
-        self.changing().length
+        u32::try_from(self.changing().places.len()).expect("the bound is an u32")
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.changing().places.is_empty()
     }
 
     fn changing(&self) -> MutexGuard<'_, Changing> {
-        // Whoever panicked while it held the lock had finished with the kernel's map.
+        // No change is left half done by a panic: the places are told last.
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether the entry is new; `None` when it would be and there is no room.
-fn put<K: Pod>(
-    map: &mut HashMap<MapData, K, Value>,
-    key: K,
-    rule: SourceRule,
-    room: bool,
-) -> Result<Option<bool>, MapError> {
-    let [packets, bytes, seen, _] = match map.get(&key, 0) {
-        Ok(value) => value,
-        Err(MapError::KeyNotFound) if !room => return Ok(None),
-        Err(MapError::KeyNotFound) => {
-            map.insert(key, [0, 0, 0, rule.word()], NO_EXIST)?;
-            return Ok(Some(true));
-        }
-        Err(error) => return Err(error),
-    };
-    map.insert(key, [packets, bytes, seen, rule.word()], EXIST)?;
-    Ok(Some(false))
-}
-
-fn collect<K: Pod>(
-    map: &HashMap<MapData, K, Value>,
-    key: fn(K) -> SourceKey,
-    entries: &mut Vec<SourceEntry>,
-) -> Result<(), Error> {
-    for pair in map.iter() {
-        match pair {
-            Ok((found, value)) => entries.push(SourceEntry::new(key(found), value)),
-            // Removed since its key was read.
-            Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(map_error(MAP)(error)),
-        }
-    }
-    Ok(())
-}
-
-fn is(error: &MapError, number: i32) -> bool {
-    matches!(error, MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(number))
 }
 
 #[cfg(test)]
@@ -280,18 +338,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_and_rules_come_back() {
-        let address = "192.0.2.1".parse().unwrap();
-        assert_eq!(source4(key4(address, 2055)), SourceKey { address: address.into(), port: 2055 });
-        let address = "2001:db8::1".parse().unwrap();
-        assert_eq!(source6(key6(address, 9995)), SourceKey { address: address.into(), port: 9995 });
-        for rule in [
-            SourceRule::ByTable,
-            SourceRule::Assigned(0),
-            SourceRule::Assigned(63),
-            SourceRule::Refused,
-        ] {
-            assert_eq!(SourceRule::from_word(rule.word()), rule);
+    fn a_source_stands_as_the_program_reads_it() {
+        let key = SourceKey { address: "192.0.2.1".parse().unwrap(), port: 2055 };
+        let value = key.new_value(SourceRule::Refused);
+        assert_eq!(value[10..20], [0xff, 0xff, 192, 0, 2, 1, 8, 7, 0xfe, 0xff]);
+        assert_eq!(value[20..], [0; 20]);
+        assert_eq!(key.bytes()[16..18], [8, 7]);
+    }
+
+    #[test]
+    fn rules_come_back() {
+        for rule in [SourceRule::ByTable, SourceRule::Assigned(63), SourceRule::Refused] {
+            assert_eq!(SourceRule::from_number(rule.number()), rule);
         }
     }
 }
