@@ -73,8 +73,8 @@ pub(crate) struct Forward {
     /// What the kernel has: hops by slave and IP version, and the tables.
     hops: [[Option<Hop>; 2]; SLAVES_MAX],
     tables: [Box<Entries>; 2],
-    /// The known sources' listening ports by their address, and the slaves assigned in the kernel.
-    ports: HashMap<IpAddr, Vec<u16>>,
+    /// Listening ports that known sources send to, and the slaves assigned in the kernel.
+    ports: Vec<u16>,
     assigned: HashMap<IpAddr, u16>,
     /// The worker's steering that the kernel's is or will be, and the slaves' lives in it.
     version: u64,
@@ -90,7 +90,7 @@ impl Forward {
             next_hops: HashMap::new(),
             hops: [[None; 2]; SLAVES_MAX],
             tables: [empty(), empty()],
-            ports: HashMap::new(),
+            ports: Vec::new(),
             assigned: HashMap::new(),
             version: 0,
             lives: [0; SLAVES_MAX],
@@ -163,11 +163,8 @@ impl Forward {
                 let rule = assigned.map_or(SourceRule::ByTable, SourceRule::Assigned);
                 let known = sources.put(SourceKey { address, port: event.port }, rule).is_ok();
                 // Sources that find no room are forwarded and reported again; none is kept here.
-                if known {
-                    let ports = ports.entry(address).or_default();
-                    if !ports.contains(&event.port) {
-                        ports.push(event.port);
-                    }
+                if known && !ports.contains(&event.port) {
+                    ports.push(event.port);
                 }
                 mediator.tell_source(event.source, event.port);
             }
@@ -253,8 +250,13 @@ impl Forward {
             }));
         for &address in changed {
             let rule = now.get(&address).map_or(SourceRule::ByTable, |&s| SourceRule::Assigned(s));
-            for &port in self.ports.get(&address).into_iter().flatten() {
-                taken &= self.handles.sources.put(SourceKey { address, port }, rule).is_ok();
+            for key in self.ports.iter().map(|&port| SourceKey { address, port }) {
+                let sources = &self.handles.sources;
+                taken &= match sources.get(key) {
+                    Ok(Some(_)) => sources.put(key, rule).is_ok(),
+                    Ok(None) => true,
+                    Err(_) => false,
+                };
             }
         }
         taken
