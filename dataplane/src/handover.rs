@@ -22,7 +22,7 @@ use crate::io::Datagram;
 /// few sources share one.
 const CLAIMS: usize = 1 << 20;
 /// Datagrams that may wait for one worker.
-const RING: usize = 1_024;
+pub(crate) const RING: usize = 1_024;
 /// Bytes that a buffer has room for from the start.
 const BUFFER_LENGTH: usize = 2_048;
 /// An unclaimed slot; else it holds the worker's number plus one.

@@ -19,7 +19,7 @@ use crate::collect::{Collector, CollectorConfig};
 use crate::configuration::Configuration;
 use crate::counter::Counters;
 use crate::forward::{Forward, ForwardHandles};
-use crate::handover::Exchange;
+use crate::handover::{self, Exchange};
 use crate::io::{Datagram, NextHop, Receive, Transmit};
 use crate::mediate::{Mediator, MediatorConfig, SessionReport, SlaveCounters};
 use crate::news::News;
@@ -207,7 +207,9 @@ impl<R: Receive, T: Transmit> Running<R, T> {
                 Err(TryRecvError::Empty) => {}
             }
         }
-        self.mediator.flush_all(&mut self.tx);
+        // What others have handed over until now would otherwise end in no counter.
+        self.take_over(handover::RING, Timestamp::now());
+        self.mediator.finish(&mut self.tx);
         self.tx.finish();
         self.mediator.settle(&mut self.tx);
         Ok(())
@@ -237,9 +239,14 @@ impl<R: Receive, T: Transmit> Running<R, T> {
             &mut |bad| count_bad(counters, bad),
         )?;
         counters.datagrams_dropped.set(rx.dropped());
+        Ok(received + self.take_over(HANDED_BURST, now))
+    }
+
+    /// Takes up to `most` datagrams that others have handed over; returns how many.
+    fn take_over(&mut self, most: usize, now: Timestamp) -> usize {
+        let Running { mediator, tx, exchange, .. } = self;
         let each = &mut |datagram: Datagram<'_>| mediator.datagram(tx, &datagram, now);
-        let handed = exchange.as_ref().map_or(0, |exchange| exchange.take(HANDED_BURST, each));
-        Ok(received + handed)
+        exchange.as_ref().map_or(0, |exchange| exchange.take(most, each))
     }
 
     fn read(&mut self, letter: ProxyMail, now: Timestamp) {
@@ -414,4 +421,51 @@ fn spawn<Mail: Send + 'static>(
         run(mail)
     })?;
     Ok(WorkerHandle { mailbox, thread })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hold::HoldLimits;
+    use crate::io::memory::{MemoryReceive, MemoryTransmit};
+    use crate::mediate::Distribution;
+    use crate::session::SessionLimits;
+
+    #[test]
+    fn what_waits_when_a_worker_ends_is_counted() {
+        const DATAGRAMS: usize = 3 * HANDED_BURST;
+        let ends = handover::exchange(2);
+        let source = "192.0.2.1:2055".parse().unwrap();
+        // Data of a v9 template that never comes.
+        let header = [0, 9, 0, 1, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 1];
+        let payload = [&header[..], &[1, 0, 0, 8, 1, 2, 3, 4]].concat();
+        let destination = "10.0.0.1:2055".parse().unwrap();
+        let [other, own] = <[Exchange; 2]>::try_from(ends).unwrap();
+        for _ in 0..DATAGRAMS {
+            let datagram = Datagram { source, destination, payload: &payload };
+            other.hand_over(1, &datagram).unwrap();
+        }
+        let counters = Arc::new(Counters::default());
+        let config = MediatorConfig {
+            distribution: Distribution::RoundRobin,
+            configuration: Arc::default(),
+            port_offset: 0,
+            sessions: SessionLimits::default(),
+            hold: HoldLimits::default(),
+            flush_ms: 1,
+            messages: 4,
+        };
+        let news = bounded(1).0;
+        let mediator = Mediator::new(config, Arc::clone(&counters), SlaveCounters::page(), news);
+        let (rx, tx) = (MemoryReceive::new().0, MemoryTransmit::new(4).0);
+        let (exchange, forward) = (Some(own), None);
+        let worker =
+            Running { mediator, rx, tx, exchange, forward, counters: Arc::clone(&counters) };
+        let (mailbox, mail) = bounded(1);
+        mailbox.send(ProxyMail::Stop).unwrap();
+        worker.run(Vec::new(), &mail).unwrap();
+        assert_eq!(counters.datagrams_received.get(), DATAGRAMS as u64);
+        assert_eq!(counters.discarded(Discard::UnknownTemplate), DATAGRAMS as u64);
+        assert_eq!(counters.sets_held.get(), 0);
+    }
 }
