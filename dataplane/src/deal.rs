@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     /// Records of earlier messages, which had waited for a template of this one.
     pub(crate) held_flows: u32,
     pub(crate) held_options: u32,
+    /// Template records in a message that was listened in to.
+    pub(crate) templates: u16,
     /// Some set could not be read, so the number of its records is unknown.
     pub(crate) unknown: bool,
 }
@@ -499,7 +501,9 @@ pub(crate) fn listen_in<X>(
     for set in sets {
         let outcome = set.and_then(|set| match set.kind(protocol) {
             SetKind::Templates | SetKind::OptionsTemplates => {
-                learn(counters, session, &set, |_, _, _| ())
+                learn(counters, session, &set, |_, _, _| {
+                    seen.templates = seen.templates.saturating_add(1);
+                })
             }
             SetKind::Data => {
                 seen.unknown |= overhear(session, &set, &mut seen).is_err();

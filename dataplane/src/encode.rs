@@ -430,18 +430,18 @@ impl<F> Encoder<F> {
         }
     }
 
-    /// Hands a datagram on as it is; `None` when the slave can't be reached under its IP version.
+    /// Hands a datagram on as it is, to the slave that its tag names; `None` when that can't be
+    /// reached under its IP version.
     pub(crate) fn hand_on<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
-        slave: u16,
+        tag: Tag,
         source: SocketAddr,
         port: u16,
         payload: &[u8],
     ) -> Option<()> {
-        let path = &self.paths[usize::from(slave)];
+        let path = &self.paths[usize::from(tag.slave)];
         let to = path.towards(source, port)?;
-        let tag = Tag { slave, purpose: Purpose::HandedOn, ..Tag::default() };
         self.sent.push(tag);
         self.sent_opened_ns.push(self.clock_ns);
         io.send_copy(payload, source, to, path.mtu, tag);

@@ -311,6 +311,7 @@ impl<F> Mediator<F> {
     ) -> Result<(), Discard> {
         let source = datagram.source;
         let slave = self.steer.assign(source.ip()).ok_or(Discard::DatagramNoSlave)?;
+        let mut tag = Tag { slave, purpose: Purpose::HandedOn, ..Tag::default() };
         // What can't be read is handed on all the same: the slave names what is wrong with it.
         if let Ok(message) = Message::parse(datagram.payload)
             && let Ok(id) = self.session(io, datagram, &message, now)
@@ -319,10 +320,11 @@ impl<F> Mediator<F> {
             let session = self.sessions.get_mut(id).expect("just found");
             let seen = deal::listen_in(&self.counters, &message, session);
             self.observe(id, &message, &seen);
+            (tag.session, tag.templates) = (id.0, seen.templates);
         }
         let port = datagram.destination.port().saturating_add(self.port_offset);
         self.encoder
-            .hand_on(io, slave, source, port, datagram.payload)
+            .hand_on(io, tag, source, port, datagram.payload)
             .ok_or(Discard::DatagramNoSlave)
     }
 

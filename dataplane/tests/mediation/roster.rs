@@ -194,6 +194,20 @@ fn a_shorter_path_is_kept_to_from_the_next_message_on() {
     assert!(sent.len() > 1 && sent.iter().all(|sent| sent.payload.len() <= 572));
 }
 
+#[test]
+fn a_source_whose_templates_could_not_be_handed_on_is_told_them_again() {
+    let mut proxy = Proxy::new(Distribution::FlowSource, 1);
+    proxy.watch.refuse_next(1);
+    proxy.take(exporter(1), &message(Version::V9, 0, 0, true, 0..3));
+    proxy.deliver();
+    proxy.take(exporter(1), &message(Version::V9, 1, 1, false, 3..10));
+    proxy.deliver();
+    assert_eq!(proxy.counters.discarded(Discard::DatagramSend), 1);
+    assert_eq!(proxy.slaves[0].rows.rows(), 7);
+    assert_eq!(proxy.slaves[0].counters.sets_held.get(), 0);
+    proxy.assert_conserved();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
