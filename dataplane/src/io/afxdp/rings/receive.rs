@@ -21,7 +21,7 @@ pub(in crate::io::afxdp) struct ReceiveRing {
     fill: FillQueue,
     user: User,
     region: Arc<Region>,
-    /// Addresses of a burst's frames, to go back to the fill ring.
+    /// Addresses of frames that were read, to go back to the fill ring.
     done: Vec<u64>,
     /// A packet of several frames, as far as it has come.
     packet: Box<[u8]>,
@@ -44,7 +44,7 @@ impl ReceiveRing {
             fill,
             user,
             region,
-            done: Vec::with_capacity(BURST),
+            done: Vec::with_capacity(RECEIVE_FRAMES as usize),
             packet: vec![0; PACKET_MAX].into_boxed_slice(),
             packet_length: 0,
             packet_goes_on: false,
@@ -64,8 +64,8 @@ impl ReceiveRing {
     /// Puts all frames for receiving on the fill ring.
     pub(super) fn fill_all(&mut self) {
         let frames = u64::from(self.region.send_frames)..;
-        let mut addresses = frames.map(|frame| frame * FRAME_LENGTH as u64);
-        fill(&mut self.fill, &mut addresses, RECEIVE_FRAMES);
+        self.done.extend(frames.take(RECEIVE_FRAMES as usize).map(|n| n * FRAME_LENGTH as u64));
+        self.refill();
     }
 
     /// Lends up to [`BURST`] received packets to `each`, then gives their frames back to the kernel.
@@ -99,14 +99,31 @@ impl ReceiveRing {
         }
         ring.release();
         drop(ring);
-        let frames = self.done.len() as u32;
-        if frames > 0 {
-            fill(&mut self.fill, &mut self.done.drain(..), frames);
-        }
-        if self.fill.needs_wakeup() || (self.busy && frames == 0) {
+        let is_empty = self.done.is_empty();
+        self.refill();
+        if self.fill.needs_wakeup() || (self.busy && is_empty) {
             self.wake();
         }
         count
+    }
+
+    /// Gives frames that were read back to the kernel. It tells of what it received before it tells
+    /// which frames it took for that off the fill ring (`xsk_flush`), so the ring may look full for a
+    /// moment although it has a slot for each: what finds none goes back with the next burst.
+    fn refill(&mut self) {
+        let mut at = 0;
+        while at < self.done.len() {
+            // The ring may offer fewer slots at first than it has.
+            let mut writer = self.fill.fill((self.done.len() - at) as u32);
+            let slots = writer.capacity() as usize;
+            if slots == 0 {
+                break;
+            }
+            writer.insert(self.done[at..at + slots].iter().copied());
+            writer.commit();
+            at += slots;
+        }
+        self.done.drain(..at);
     }
 
     /// Drives the device's queue: it takes frames off the fill ring, and packets off the wire. What
@@ -142,18 +159,5 @@ impl ReceiveRing {
     /// The socket, for the program's map and for polling.
     pub(in crate::io::afxdp) fn descriptor(&self) -> BorrowedFd<'_> {
         borrow(&self.user)
-    }
-}
-
-/// Puts `count` addresses on the fill ring.
-fn fill(ring: &mut FillQueue, addresses: &mut dyn Iterator<Item = u64>, count: u32) {
-    let mut left = count;
-    while left > 0 {
-        // The ring may offer fewer slots at first than it has.
-        let mut writer = ring.fill(left);
-        let slots = writer.capacity();
-        assert!(slots > 0, "the fill ring has a slot for every receiving frame");
-        left -= writer.insert(&mut addresses.take(slots as usize));
-        writer.commit();
     }
 }
