@@ -253,8 +253,13 @@ fn matrix(test: &str, distribution: Distribution, io: &'static str) {
         println!("{:>6} frames {}", verdict.count, verdict.meaning);
     }
     let traffic = unit(&status, PROXY).and_then(|proxy| proxy.traffic.clone()).unwrap_or_default();
-    if whole && io == "afxdp" && traffic.datagrams_forwarded * 2 < traffic.datagrams_received {
-        wrong.push("the kernel forwards less than half".into());
+    // While the way to a slave is being found out, user space passes on what the kernel could.
+    let verdicts = unit(&status, PROXY).map(|proxy| proxy.verdicts.clone()).unwrap_or_default();
+    let unresolved = verdicts.iter().find(|verdict| verdict.name == "socket_unresolved");
+    let could = traffic.datagrams_forwarded + unresolved.map_or(0, |verdict| verdict.count);
+    let forwards = traffic.datagrams_forwarded > 0 && could * 2 > traffic.datagrams_received;
+    if whole && io == "afxdp" && !forwards {
+        wrong.push("the kernel could forward less than half".into());
     }
     assert!(wrong.is_empty(), "{test} ({backend}):\n{}\n{traffic:#?}", wrong.join("\n"));
 }
