@@ -262,11 +262,14 @@ fn the_tag_of_the_frame_is_the_vlan_that_no_switch_has_named() {
 #[test]
 fn a_header_without_its_packet_makes_the_same_row() {
     let ip = words(&[1_500, 6, 0x0a00_0001, 0x0a00_0002, 8080, 80, 0x1b, 0xb8]);
-    let rows = collect(&[sflow(1, &[flow_sample(&[tagged(3, &ip)])])]).0;
-    assert_eq!(rows.source_address, [address("10.0.0.1")]);
+    // Beside the frame that it was in, it tells how long the IP packet is.
+    let both = flow_sample(&[tagged(3, &ip), sampled_header()]);
+    let rows = collect(&[sflow(1, &[flow_sample(&[tagged(3, &ip)]), both])]).0;
+    assert_eq!(rows.bytes, [1_500, 1_500]);
+    assert_eq!(rows.source_address, [address("10.0.0.1"); 2]);
     assert_eq!((rows.source_port[0], rows.destination_port[0]), (8080, 80));
     assert_eq!((rows.protocol[0], rows.tcp_flags[0], rows.tos[0]), (6, 0x1b, 0xb8));
-    assert_eq!((rows.packets[0], rows.bytes[0]), (1, 1_500));
+    assert_eq!(rows.packets, [1, 1]);
 }
 
 #[test]

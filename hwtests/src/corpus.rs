@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 /// Protocols of this collector, as the manifest names them.
-const PROTOCOLS: [&str; 4] = ["v5", "v9", "ipfix", "sflow5+v5"];
+const PROTOCOLS: [&str; 7] = ["v1", "v5", "v7", "v9", "ipfix", "sflow5", "sflow5+v5"];
 
 /// Files of one exporter, in the order in which it sent them; each line: folder, then files.
 const TOGETHER: &str = "\
@@ -48,6 +48,8 @@ pub struct Conversation {
     pub names: Vec<String>,
     /// The files.
     pub files: Vec<PathBuf>,
+    /// Whether there is sFlow in it, which nfdump leaves to a collector of its own.
+    pub sflow: bool,
 }
 
 /// Where the corpus is: `$WEIR_CORPUS`, else `../shared/corpus` beside the workspace.
@@ -57,7 +59,7 @@ pub fn folder() -> Option<PathBuf> {
     folder.join("MANIFEST.tsv").is_file().then_some(folder)
 }
 
-/// All of v5, v9 and IPFIX in the corpus, each file in exactly one conversation.
+/// All of NetFlow, IPFIX and sFlow in the corpus, each file in exactly one conversation.
 ///
 /// # Panics
 /// When the manifest cannot be read, or lacks a file that is known to belong to a conversation.
@@ -67,11 +69,15 @@ pub fn conversations(corpus: &Path) -> Vec<Conversation> {
 }
 
 fn conversations_of(manifest: &str, corpus: &Path) -> Vec<Conversation> {
+    let mut sflow = Vec::new();
     let mut alone: Vec<String> = manifest
         .lines()
         .filter_map(|line| {
             let fields: Vec<_> = line.split('\t').collect();
             let (name, protocol) = (fields.first()?, fields.get(3)?);
+            if protocol.starts_with("sflow") {
+                sflow.push((*name).to_owned());
+            }
             PROTOCOLS.contains(protocol).then(|| (*name).to_owned())
         })
         .collect();
@@ -88,6 +94,7 @@ fn conversations_of(manifest: &str, corpus: &Path) -> Vec<Conversation> {
     all.extend(alone.into_iter().map(|name| vec![name]));
     let conversation = |names: Vec<String>| Conversation {
         files: names.iter().map(|name| corpus.join(name)).collect(),
+        sflow: names.iter().any(|name| sflow.contains(name)),
         names,
     };
     all.into_iter().map(conversation).collect()
@@ -102,11 +109,13 @@ mod tests {
         let manifest = "path\torigin\tlicence\tprotocol\n\
                         vflow-testbytes/decoder-ipfix_01_init_tpl.bin\tx\ty\tipfix\n\
                         other/a.pcap\tx\ty\tv9\n\
-                        other/b.pcap\tx\ty\tsflow5\n\
+                        other/b.pcap\tx\ty\tmalformed\n\
+                        other/c.pcap\tx\ty\tsflow5\n\
                         vflow-testbytes/decoder-ipfix_02_optsTpl.bin\tx\ty\tipfix\n";
         let all = conversations_of(manifest, Path::new("/c"));
         let names: Vec<_> = all.iter().map(|conversation| conversation.names.len()).collect();
-        assert_eq!(names, [2, 1]);
+        assert_eq!(names, [2, 1, 1]);
+        assert_eq!(all.iter().map(|c| c.sflow).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(all[1].files, [Path::new("/c/other/a.pcap")]);
     }
 }

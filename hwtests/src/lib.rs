@@ -15,6 +15,7 @@ pub mod corpus;
 pub mod exporter;
 pub mod frames;
 pub mod nfcapd;
+pub mod sampled;
 pub mod stage;
 pub mod tshark;
 pub mod witness;

@@ -1,4 +1,4 @@
-//! Debian's nfcapd and nfdump: the collector whose sums weir is held against.
+//! Debian's nfcapd, sfcapd and nfdump: the collectors whose sums weir is held against.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,12 @@ use std::process::Command;
 
 use weir_controlplane::lab::{Error, Network, Process, Site, tool, units::Sums, wait_for};
 
-/// A running nfcapd that keeps a folder for each source address.
+/// nfdump's collector of NetFlow and IPFIX.
+const NFCAPD: &str = "nfcapd";
+/// Its collector of sFlow.
+const SFCAPD: &str = "sfcapd";
+
+/// A running nfcapd or sfcapd that keeps a folder for each source address.
 #[derive(Debug)]
 pub struct Nfcapd {
     process: Process,
@@ -36,10 +41,21 @@ impl Nfcapd {
         port: u16,
         folder: &Path,
     ) -> Result<Nfcapd, Error> {
+        Nfcapd::start_program(NFCAPD, name, site, address, port, folder)
+    }
+
+    fn start_program(
+        program: &str,
+        name: &str,
+        site: &Site,
+        address: IpAddr,
+        port: u16,
+        folder: &Path,
+    ) -> Result<Nfcapd, Error> {
         let stored = folder.join(format!("{name}.flows"));
         std::fs::create_dir_all(&stored)
             .map_err(|reason| Error::File { path: stored.display().to_string(), reason })?;
-        let mut command = site.command("nfcapd");
+        let mut command = site.command(program);
         command.arg(if address.is_ipv6() { "-6" } else { "-4" });
         command.arg("-M").arg(&stored);
         // A slot longer than any test, and a buffer that no burst of one fills.
@@ -64,11 +80,35 @@ impl Nfcapd {
         port: u16,
         folder: &Path,
     ) -> Result<Vec<Nfcapd>, Error> {
+        Nfcapd::start_programs(NFCAPD, network, sites, port, folder)
+    }
+
+    /// As [`Nfcapd::start_all`], of sfcapd.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn start_all_sflow(
+        network: &Network,
+        sites: &[&str],
+        port: u16,
+        folder: &Path,
+    ) -> Result<Vec<Nfcapd>, Error> {
+        Nfcapd::start_programs(SFCAPD, network, sites, port, folder)
+    }
+
+    fn start_programs(
+        program: &str,
+        network: &Network,
+        sites: &[&str],
+        port: u16,
+        folder: &Path,
+    ) -> Result<Vec<Nfcapd>, Error> {
         let mut all = Vec::new();
         for name in sites {
             let site = network.site(name);
             for (version, address) in ["4", "6"].into_iter().zip(addresses(site)) {
-                all.push(Nfcapd::start(&format!("{name}-{version}"), site, address, port, folder)?);
+                let name = format!("{program}-{name}-{version}");
+                all.push(Nfcapd::start_program(program, &name, site, address, port, folder)?);
             }
         }
         Ok(all)

@@ -1,9 +1,12 @@
-//! Every capture of v5, v9 and IPFIX in the corpus, through a proxy onto two slaves, in both
+//! Every capture of NetFlow, IPFIX and sFlow in the corpus, through a proxy onto two slaves, in both
 //! distribution models and over both packet backends: flows, packets and bytes at the master equal
 //! those of Debian's nfdump for the same capture sent straight to nfcapd.
 //!
 //! Each conversation comes from an exporter address of its own, so that one topology carries them
 //! all and sums are asked by exporter.
+//!
+//! Of sFlow weir stores what was received, and sfcapd that times the sampling rate: the capture's
+//! samples are summed both ways, one sum must be sfcapd's and the other weir's.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,16 +19,40 @@ use weir_controlplane::lab::{Error, Network};
 use weir_controlplane::topology::Distribution;
 use weir_hwtests::corpus::{self, Conversation};
 use weir_hwtests::nfcapd::{Nfcapd, targets};
+use weir_hwtests::sampled::Sampled;
 use weir_hwtests::{can_run, must, replay, tshark, weir};
 
 const LISTEN: u16 = 2055;
+/// Where sfcapd listens beside nfcapd.
+const LISTEN_SFLOW: u16 = 6343;
 
-/// Files of which nfdump stores less than there is, and why; what counts then is tshark's number of
-/// records, which have neither packets nor bytes.
-const BY_TSHARK: &[(&str, u16, &str)] = &[(
-    "generated/softflowd-psamp-first2000.pcap",
-    9_005,
-    "nfdump 1.7.1 stores no PSAMP records (sampled packets: no packet or byte counts)",
+/// Files of which nfdump stores less than there is, and why, with the port that the exporter sent
+/// to; what counts then are tshark's sums.
+const BY_TSHARK: &[(&str, u16, &str)] = &[
+    (
+        "generated/softflowd-psamp-first2000.pcap",
+        9_005,
+        "nfdump 1.7.1 stores no PSAMP records (sampled packets: no packet or byte counts)",
+    ),
+    (
+        "generated/softflowd-v1.pcap",
+        9_001,
+        "nfdump 1.7.1 refuses v1 packets of more than 24 records; softflowd sends 30",
+    ),
+];
+
+/// Files whose data comes before its template, and what there is with it: nfdump drops it, weir holds
+/// it until the template comes. tshark, reading twice (`-2`), comes to the same packets and bytes.
+const BEFORE_TEMPLATE: &[(&str, Sums)] = &[(
+    "akvorado/outlet/flow/decoder/netflow/testdata/data+templates.pcap",
+    Sums { flows: 21, packets: 66, bytes: 58_329 },
+)];
+
+/// sFlow that sfcapd refuses or reads otherwise, and why; what counts then is the samples' own sum.
+const NOT_BY_SFCAPD: &[(&str, &str)] = &[(
+    "gopacket-testbytes/sflow-layers_05_SFlowTestPacket5.bin",
+    "its one record is four bytes longer than its sample; sfcapd stores nothing of that, weir the \
+     sample, and counts the fault",
 )];
 
 /// A conversation with the address that it comes from, and what must arrive of it.
@@ -54,28 +81,59 @@ fn is_over_ipv6(conversation: &Conversation) -> bool {
 fn straight(corpus: &Path) -> Result<Vec<Case>, Error> {
     let network = Network::in_namespaces(&[EXPORTERS, "collector"])?;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let collectors = Nfcapd::start_all(&network, &["collector"], LISTEN, folder.path())?;
-    let to = targets(network.site("collector"), LISTEN);
+    let (sites, folder) = (["collector"], folder.path());
+    let netflow = Nfcapd::start_all(&network, &sites, LISTEN, folder)?;
+    let sflow = Nfcapd::start_all_sflow(&network, &sites, LISTEN_SFLOW, folder)?;
+    let to = |port| targets(network.site("collector"), port);
     let mut cases = Vec::new();
     for (number, conversation) in (1..).zip(corpus::conversations(corpus)) {
         let exporter = network.exporter(number, is_over_ipv6(&conversation));
-        replay(&network, &conversation.files, &[exporter], &to)?;
+        replay(&network, &conversation.files, &[exporter], &to(LISTEN))?;
+        if conversation.sflow {
+            replay(&network, &conversation.files, &[exporter], &to(LISTEN_SFLOW))?;
+        }
         cases.push(Case { conversation, exporter, expected: Sums::default(), by: "nfdump" });
     }
-    let mut stored = BTreeMap::new();
-    for collector in collectors {
-        stored.extend(collector.finish()?);
-    }
+    let (netflow, sflow) = (stored(netflow)?, stored(sflow)?);
+    let mut wrong = Vec::new();
     for case in &mut cases {
-        case.expected = stored.get(&case.exporter).copied().unwrap_or_default().sums;
-        let name = &case.conversation.names[0];
-        if let Some((_, port, _)) = BY_TSHARK.iter().find(|(file, ..)| file == name) {
-            assert_eq!(case.expected, Sums::default(), "nfdump has learned to read {name}");
-            case.expected.flows = tshark::flows(&case.conversation.files[0], *port)?;
-            case.by = "tshark";
+        let of =
+            |all: &BTreeMap<IpAddr, Sums>| all.get(&case.exporter).copied().unwrap_or_default();
+        case.expected = of(&netflow);
+        let Conversation { names, files, .. } = &case.conversation;
+        if case.conversation.sflow {
+            let sampled = Sampled::of(files);
+            case.expected += sampled.received;
+            case.by = "sfcapd";
+            let is_other = sampled.scaled != of(&sflow);
+            let explained = NOT_BY_SFCAPD.iter().any(|(file, _)| *file == names[0]);
+            if is_other != explained {
+                let said = of(&sflow);
+                wrong.push(format!("{names:?}: sfcapd {said:?}, its samples {:?}", sampled.scaled));
+            }
+        }
+        if let Some((name, port, _)) = BY_TSHARK.iter().find(|(file, ..)| *file == names[0]) {
+            let sums = tshark::sums(&files[0], *port)?;
+            assert_ne!(case.expected, sums, "nfdump has learned to read {name}");
+            (case.expected, case.by) = (sums, "tshark");
+        }
+        if let Some((_, sums)) = BEFORE_TEMPLATE.iter().find(|(file, _)| *file == names[0]) {
+            (case.expected, case.by) = (*sums, "tshark");
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(cases)
+}
+
+/// What these collectors stored, by exporter.
+fn stored(collectors: Vec<Nfcapd>) -> Result<BTreeMap<IpAddr, Sums>, Error> {
+    let mut all = BTreeMap::new();
+    for collector in collectors {
+        all.extend(
+            collector.finish()?.into_iter().map(|(exporter, stored)| (exporter, stored.sums)),
+        );
+    }
+    Ok(all)
 }
 
 /// Flows, packets and bytes at the master by exporter.
@@ -101,7 +159,7 @@ fn by_exporter(units: &Units) -> Result<BTreeMap<IpAddr, Sums>, Error> {
 
 /// Sends the corpus through one topology and compares.
 fn through(test: &str, distribution: Distribution, io: &'static str) {
-    if !can_run(test, &["ip", "ethtool", "nfcapd", "nfdump", "tshark"]) {
+    if !can_run(test, &["ip", "ethtool", "nfcapd", "sfcapd", "nfdump", "tshark"]) {
         return;
     }
     let Some(folder) = corpus::folder() else {
@@ -154,6 +212,12 @@ fn compare(test: &str, cases: &[Case], got: &BTreeMap<IpAddr, Sums>) {
     }
     for (file, _, reason) in BY_TSHARK {
         println!("counted by tshark: {file}: {reason}");
+    }
+    for (file, _) in BEFORE_TEMPLATE {
+        println!("counted by tshark -2: {file}: its data comes before its template");
+    }
+    for (file, reason) in NOT_BY_SFCAPD {
+        println!("not as sfcapd: {file}: {reason}");
     }
     assert!(wrong.is_empty(), "{test}:\n{}", wrong.join("\n"));
 }

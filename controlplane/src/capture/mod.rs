@@ -16,7 +16,7 @@ use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
 use pcap_file::pcapng::{Block, PcapNgParser};
-use weir_dataplane::wire::{netflow5, udp};
+use weir_dataplane::wire::{Message, udp};
 
 mod link;
 mod reassembly;
@@ -120,14 +120,14 @@ impl Capture {
         let [Datagram { source: None, payload, .. }] = self.datagrams.as_slice() else {
             return Ok(self);
         };
-        let known = matches!(payload.as_slice(), [0, 5 | 9 | 10, ..]);
+        let known = matches!(payload.as_slice(), [0, 1 | 5..=10, ..] | [0, 0, 0, 5, ..]);
         let named = file.extension().and_then(|extension| extension.to_str());
         if known || named.is_some_and(|extension| PAYLOADS.contains(&extension)) {
             return Ok(self);
         }
         Err(Fault {
             offset: 0,
-            reason: "neither pcap nor pcapng, and no NetFlow v5, v9 or IPFIX begins here; \
+            reason: "neither pcap nor pcapng, and no NetFlow, IPFIX or sFlow begins here; \
                      a payload to be sent all the same is a file named .dat, .bin or .dump"
                 .into(),
         })
@@ -141,7 +141,7 @@ impl Capture {
             | [0xa1, 0xb2, 0x3c, 0x4d, ..]
             | [0xd4 | 0x4d, 0xc3 | 0x3c, 0xb2, 0xa1, ..] => read_pcap(bytes),
             [0x00, 0x0a, ..] => read_messages(bytes),
-            [0x00, 0x05, ..] if let Some(datagrams) = netflow5_packets(bytes) => {
+            [0x00, 0x01 | 0x05..=0x08, ..] if let Some(datagrams) = fixed_packets(bytes) => {
                 Ok(Capture { datagrams, skipped: Skipped::default() })
             }
             _ if bytes.len() > udp::PAYLOAD_MAX => Err(Fault {
@@ -190,13 +190,13 @@ fn read_messages(bytes: &[u8]) -> Result<Capture, Fault> {
     Err(Fault { offset: bytes.len() - rest.len(), reason: "no IPFIX message begins here".into() })
 }
 
-/// NetFlow v5 packets one after another, if the file holds nothing else.
-fn netflow5_packets(bytes: &[u8]) -> Option<Vec<Datagram>> {
+/// NetFlow packets of a version with fixed records one after another, if the file holds nothing
+/// else.
+fn fixed_packets(bytes: &[u8]) -> Option<Vec<Datagram>> {
     let mut packets = Vec::new();
     let mut rest = bytes;
-    while let &[0x00, 0x05, high, low, ..] = rest {
-        let records = usize::from(u16::from_be_bytes([high, low]));
-        let length = netflow5::HEADER_LENGTH + records * netflow5::RECORD_LENGTH;
+    while let Ok(Message::Fixed(packet)) = Message::parse(rest) {
+        let length = packet.header().len() + packet.body().len();
         let (packet, after) = rest.split_at_checked(length)?;
         packets.push(bare(packet));
         rest = after;
@@ -555,9 +555,13 @@ mod tests {
     }
 
     #[test]
-    fn netflow5_packets_one_after_another_are_a_datagram_each() {
+    fn fixed_packets_one_after_another_are_a_datagram_each() {
+        let mut seventh = vec![0; 24 + 52];
+        seventh[..4].copy_from_slice(&[0, 7, 0, 1]);
         let mut packet = vec![0; 24 + 48];
         packet[..4].copy_from_slice(&[0, 5, 0, 1]);
+        let mixed = Capture::parse(&[&seventh[..], &packet[..]].concat()).unwrap();
+        assert_eq!(mixed.datagrams, [bare(&seventh), bare(&packet)]);
         let two = Capture::parse(&[&packet[..], &packet[..]].concat()).unwrap();
         assert_eq!(two.datagrams, [bare(&packet), bare(&packet)]);
         let cut = Capture::parse(&packet[..60]).unwrap();
@@ -579,8 +583,13 @@ mod tests {
             Capture::read(&file)
         };
         let refused = read("weir.toml", b"[[unit]]\n").unwrap_err().to_string();
-        assert!(refused.contains("weir.toml") && refused.contains("no NetFlow v5"), "{refused}");
-        for (name, bytes) in [("a.dat", &b"[[unit]]\n"[..]), ("b.dump", b""), ("c", &[0, 9, 0])] {
+        assert!(refused.contains("weir.toml") && refused.contains("no NetFlow"), "{refused}");
+        for (name, bytes) in [
+            ("a.dat", &b"[[unit]]\n"[..]),
+            ("b.dump", b""),
+            ("c", &[0, 9, 0]),
+            ("d", &[0, 0, 0, 5]),
+        ] {
             assert_eq!(read(name, bytes).unwrap().datagrams, [bare(bytes)], "{name}");
         }
     }

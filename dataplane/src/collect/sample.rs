@@ -1,8 +1,9 @@
 //! An sFlow flow sample into columns: one row, of the one packet that was taken.
 //!
-//! What was received is stored: a row counts one packet and its frame's bytes, whatever the sampling
-//! rate, as rows of NetFlow count what their records say. (nfdump's sfcapd stores both times the
-//! rate.) The times are those of the datagram's arrival, for sFlow has no others.
+//! What was received is stored: a row counts one packet and its bytes, whatever the sampling rate, as
+//! rows of NetFlow count what their records say. (nfdump's sfcapd stores both times the rate.) The
+//! bytes are those of the IP packet where the agent says them, else those of its frame. The times are
+//! those of the datagram's arrival, for sFlow has no others.
 //!
 //! The columns show what the network carried: the outer packet of a tunnel. Where several records
 //! say the same, the agent's own words (switch, IP without its packet) go before what the sampled
@@ -15,7 +16,7 @@ use weir_store::{Address, Batch};
 use crate::Discard;
 use crate::wire::sampled;
 use crate::wire::sflow::FlowSample;
-use crate::wire::sflow::record::{Ethernet, Ip, Record};
+use crate::wire::sflow::record::{Ip, Record};
 
 /// Of the specification: no VLAN known.
 const NO_VLAN: u32 = 0;
@@ -25,7 +26,9 @@ const VLAN_END: u32 = 0x0fff;
 /// What a sample says, gathered from its records.
 #[derive(Default)]
 struct Row {
-    bytes: u64,
+    /// Of the frame, and of the IP packet in it.
+    frame_bytes: u32,
+    ip_bytes: u32,
     ip: Option<sampled::Ip>,
     vlan: u16,
     next_hop: Option<IpAddr>,
@@ -37,13 +40,12 @@ struct Row {
 }
 
 impl Row {
-    /// Takes what a record says. Of sampled bytes and of headers without their packet, the former
-    /// tell the length of the frame, the latter only that of a part.
+    /// Takes what a record says.
     fn take(&mut self, record: &Record<'_>) {
         match record {
             Record::Header(header) => {
                 let packet = header.packet().outer;
-                self.bytes = header.frame_length.into();
+                self.frame_bytes = header.frame_length;
                 self.ip = self.ip.or(packet.ip);
                 if self.vlan == 0 {
                     self.vlan = packet.ethernet.and_then(|header| header.vlan).unwrap_or(0);
@@ -51,15 +53,9 @@ impl Row {
             }
             Record::Ip(ip) => {
                 self.ip = Some(without_packet(ip));
-                if self.bytes == 0 {
-                    self.bytes = ip.length.into();
-                }
+                self.ip_bytes = ip.length;
             }
-            Record::Ethernet(Ethernet { length, .. }) => {
-                if self.bytes == 0 {
-                    self.bytes = (*length).into();
-                }
-            }
+            Record::Ethernet(ethernet) => self.frame_bytes = ethernet.length,
             Record::Switch(switch) => {
                 if (NO_VLAN + 1..VLAN_END).contains(&switch.source_vlan) {
                     self.vlan = switch.source_vlan as u16;
@@ -111,7 +107,8 @@ pub(super) fn append(
     batch.first_ms.push(now_ms);
     batch.last_ms.push(now_ms);
     batch.packets.push(1);
-    batch.bytes.push(row.bytes);
+    let bytes = if row.ip_bytes > 0 { row.ip_bytes } else { row.frame_bytes };
+    batch.bytes.push(bytes.into());
     batch.input_interface.push(sample.input().index());
     batch.output_interface.push(sample.output().index());
     batch.source_address.push(address(row.ip.map(|ip| ip.source)));

@@ -2,8 +2,10 @@
 //!
 //! A router that aggregates before it exports says in the header which of fourteen schemes it used;
 //! a record then counts many flows, and has only the fields that the scheme keeps. Cisco's formats:
-//! "NetFlow Aggregation" (router schemes 1 to 5 and their ToS variants 9 to 14) and the Catalyst's
-//! three flow masks (6 to 8).
+//! "NetFlow Aggregation" (router schemes 1 to 5), "NetFlow ToS-Based Router Aggregation" (9 to 14)
+//! and the Catalyst's three flow masks (6 to 8). Readers differ in two places: of a prefix pair
+//! (5, 13, 14) the destination's mask stands first here, as in flow-tools; the ToS of scheme 9
+//! stands behind the interfaces, as in Cisco's figure.
 //!
 //! Each aggregation is a stream with a sequence number of its own, which counts records. How many
 //! flows a record stands for has an element and no column: a record is one row.
