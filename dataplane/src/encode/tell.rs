@@ -20,7 +20,7 @@ struct Told {
 impl<F> Encoder<F> {
     /// Sends these items in as many messages as they need, whose sequence numbers end right before
     /// `next`, the exporter's next one, so that the slave sees neither gap nor restart. Nothing is
-    /// sent to a slave that can't be reached under the source's IP version.
+    /// sent to a slave that can't be reached under the source's IP version. Returns the bytes sent.
     pub(crate) fn tell<'a, T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
@@ -28,9 +28,9 @@ impl<F> Encoder<F> {
         header: &Header,
         items: impl Iterator<Item = Item<'a>>,
         next: u32,
-    ) {
+    ) -> usize {
         let path = self.paths[usize::from(route.slave)];
-        let Some(to) = path.towards(route.source, route.port) else { return };
+        let Some(to) = path.towards(route.source, route.port) else { return 0 };
         let limit = limit(&path, route.source);
         let buffer = &mut self.scratch;
         buffer.clear();
@@ -73,6 +73,7 @@ impl<F> Encoder<F> {
             self.sent_opened_ns.push(self.clock_ns);
             io.send_copy(payload, route.source, to, path.mtu, tag);
         }
+        buffer.len()
     }
 }
 

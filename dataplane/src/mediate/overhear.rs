@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::roster::TOLD_AT_ONCE;
+use super::roster::{TOLD_AT_ONCE, TOLD_BYTES_AT_ONCE};
 use super::{Mediator, deal};
 use crate::Timestamp;
 use crate::configuration::SLAVES_MAX;
@@ -53,13 +53,16 @@ impl<F> Mediator<F> {
         first: u32,
     ) -> Option<u32> {
         let places = u32::try_from(self.sessions.len()).expect("places are counted in 32 bits");
-        let end = places.min(first.saturating_add(TOLD_AT_ONCE));
-        for id in (first..end).map(SessionId) {
+        let most = places.min(first.saturating_add(TOLD_AT_ONCE));
+        let (mut end, mut bytes) = (first, 0);
+        while end < most && bytes < TOLD_BYTES_AT_ONCE {
+            let id = SessionId(end);
             let session = self.sessions.get(id).expect("a place below len");
             let next = session.sequence.next().unwrap_or(session.extra.sequence);
             if let Some(slave) = self.steer.assign(session.key.source.ip()) {
-                self.tell_before(io, id, slave, next);
+                bytes += self.tell_before(io, id, slave, next);
             }
+            end += 1;
         }
         (end < places).then_some(end)
     }

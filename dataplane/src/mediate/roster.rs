@@ -18,8 +18,9 @@ use crate::session::SessionId;
 use crate::wire::Message;
 use crate::{Discard, Timestamp};
 
-/// Sessions told in one turn of the loop.
+/// Sessions told in one turn of the loop, and the bytes after which it goes on in the next.
 pub(super) const TOLD_AT_ONCE: u32 = 256;
+pub(super) const TOLD_BYTES_AT_ONCE: usize = 128 << 10;
 /// Flow source: a life of no slave, for a session that must be told to whoever gets it.
 const NOBODY: (u16, u32) = (u16::MAX, 0);
 
@@ -90,11 +91,14 @@ impl<F> Mediator<F> {
         self.give_up(expired);
         let Some((slave, first)) = self.steer.greeting() else { return false };
         let places = u32::try_from(self.sessions.len()).expect("places are counted in 32 bits");
-        let end = places.min(first.saturating_add(TOLD_AT_ONCE));
-        for id in (first..end).map(SessionId) {
+        let most = places.min(first.saturating_add(TOLD_AT_ONCE));
+        let (mut end, mut bytes) = (first, 0);
+        while end < most && bytes < TOLD_BYTES_AT_ONCE {
+            let id = SessionId(end);
             if !self.sessions.get(id).expect("a place below len").extra.silent {
-                self.tell(io, id, slave, now);
+                bytes += self.tell(io, id, slave, now);
             }
+            end += 1;
         }
         if end == places {
             self.steer.greeted(slave);
@@ -124,33 +128,37 @@ impl<F> Mediator<F> {
     }
 
     /// Flow source: makes sure that a slave knows a session's templates before its datagram with the
-    /// number `next`.
+    /// number `next`; returns the bytes that it was told.
     pub(super) fn tell_before<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
         id: SessionId,
         slave: u16,
         next: u32,
-    ) {
+    ) -> usize {
         let life = (slave, self.lives[usize::from(slave)]);
         let upstream = &mut self.sessions.get_mut(id).expect("the caller's session").extra;
         let before = upstream.slave.replace(life);
-        if before.is_some_and(|before| before != life) {
-            self.tell_in_sequence(io, id, slave, next);
+        if before.is_none_or(|before| before == life) {
+            return 0;
         }
+        self.tell_in_sequence(io, id, slave, next)
     }
 
-    /// Round robin: tells a slave one session's live templates and options data, in the session's lane.
+    /// Round robin: tells a slave one session's live templates and options data, in the session's lane;
+    /// returns how many bytes they are.
     fn tell<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
         id: SessionId,
         slave: u16,
         now: Timestamp,
-    ) {
+    ) -> usize {
         let route = self.route(id, slave);
         let session = self.sessions.get(id).expect("the caller's session");
+        let mut bytes = 0;
         for item in deal::all_items(session) {
+            bytes += item.bytes.len();
             let told = self.encoder.append(io, &route, &session.extra.header, &item, now);
             // A slave that can't be reached under this IP version has no need of it.
             if told == Err(Discard::NoFrame) {
@@ -161,21 +169,22 @@ impl<F> Mediator<F> {
         }
         // Nothing may follow for long, and open messages are few.
         self.encoder.flush_templates(io, &route);
+        bytes
     }
 
     /// Flow source: tells a slave one session's live templates and options data, in messages that take
-    /// the places before the exporter's `next` one in the sequence.
+    /// the places before the exporter's `next` one in the sequence; returns how many bytes they are.
     fn tell_in_sequence<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
         id: SessionId,
         slave: u16,
         next: u32,
-    ) {
+    ) -> usize {
         let session = self.sessions.get(id).expect("the caller's session");
         let route = self.route(id, slave);
         let items = deal::all_items(session);
-        self.encoder.tell(io, &route, &session.extra.header, items, next);
+        self.encoder.tell(io, &route, &session.extra.header, items, next)
     }
 
     /// Sessions whose templates or options data have changed since last asked, at most so many.
