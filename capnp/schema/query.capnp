@@ -205,6 +205,8 @@ struct Traffic {
   newsLost @19 :UInt64;
   datagramsForwarded @20 :UInt64;
   # In the kernel; among the received and the accepted.
+  counterSamples @21 :UInt64;
+  samplesUnknown @22 :UInt64;
 }
 
 struct Discarded {

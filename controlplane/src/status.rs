@@ -163,6 +163,10 @@ pub struct Traffic {
     pub records_in_flight: u64,
     /// Options data records read.
     pub options_decoded: u64,
+    /// sFlow counter samples read; none is kept.
+    pub counter_samples: u64,
+    /// sFlow samples of a kind that weir does not know.
+    pub samples_unknown: u64,
     /// Templates and options data that could not be sent to a slave.
     pub broadcasts_failed: u64,
     /// Upstream units that sequence numbers say were lost.
@@ -199,6 +203,8 @@ impl std::ops::AddAssign<&Traffic> for Traffic {
         self.records_delivered += other.records_delivered;
         self.records_in_flight += other.records_in_flight;
         self.options_decoded += other.options_decoded;
+        self.counter_samples += other.counter_samples;
+        self.samples_unknown += other.samples_unknown;
         self.broadcasts_failed += other.broadcasts_failed;
         self.sequence_lost += other.sequence_lost;
         self.sequence_resets += other.sequence_resets;
@@ -248,6 +254,8 @@ impl Traffic {
             records_delivered: counters.records_delivered.get(),
             records_in_flight: counters.records_in_flight.get(),
             options_decoded: counters.options_decoded.get(),
+            counter_samples: counters.counter_samples.get(),
+            samples_unknown: counters.samples_unknown.get(),
             broadcasts_failed: counters.broadcasts_failed.get(),
             sequence_lost: counters.sequence_lost.get(),
             sequence_resets: counters.sequence_resets.get(),

@@ -215,6 +215,13 @@ fn traffic_lines(traffic: &Traffic, paint: Paint, lines: &mut Vec<String>) {
         grouped(traffic.sequence_lost),
         grouped(traffic.sequence_resets)
     ));
+    if traffic.counter_samples + traffic.samples_unknown > 0 {
+        lines.push(format!(
+            "  of sFlow      {} counter samples, not kept; {} samples of unknown kinds",
+            grouped(traffic.counter_samples),
+            grouped(traffic.samples_unknown)
+        ));
+    }
     if traffic.messages_sent + traffic.messages_failed > 0 {
         lines.push(format!(
             "  messages      {} sent to slaves, {} failed; {} templates or options not delivered",
@@ -497,6 +504,18 @@ mod tests {
             ]
         );
         assert!(all_discarded(&UnitStatus::default()).is_empty());
+    }
+
+    #[test]
+    fn what_sflow_brings_beside_its_flows_is_shown_where_there_is_any() {
+        let mut status = topology();
+        assert!(!picture(&status, Paint::none(), 10).contains("sFlow"));
+        status.units[0].traffic.as_mut().unwrap().counter_samples = 1_502;
+        let text = picture(&status, Paint::none(), 10);
+        assert!(
+            text.contains("of sFlow      1,502 counter samples, not kept; 0 samples"),
+            "{text}"
+        );
     }
 
     #[test]

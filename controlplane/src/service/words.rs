@@ -303,6 +303,8 @@ fn write_traffic(ours: &Traffic, mut words: traffic::Builder<'_>) {
     words.set_records_delivered(ours.records_delivered);
     words.set_records_in_flight(ours.records_in_flight);
     words.set_options_decoded(ours.options_decoded);
+    words.set_counter_samples(ours.counter_samples);
+    words.set_samples_unknown(ours.samples_unknown);
     words.set_broadcasts_failed(ours.broadcasts_failed);
     words.set_sequence_lost(ours.sequence_lost);
     words.set_sequence_resets(ours.sequence_resets);
@@ -353,6 +355,8 @@ fn read_traffic(words: traffic::Reader<'_>) -> capnp::Result<Traffic> {
         records_delivered: words.get_records_delivered(),
         records_in_flight: words.get_records_in_flight(),
         options_decoded: words.get_options_decoded(),
+        counter_samples: words.get_counter_samples(),
+        samples_unknown: words.get_samples_unknown(),
         broadcasts_failed: words.get_broadcasts_failed(),
         sequence_lost: words.get_sequence_lost(),
         sequence_resets: words.get_sequence_resets(),
