@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weir_benches::engine::{BASE, BURST, Engine, Point, points};
-use weir_benches::hostile::Hostile;
+use weir_benches::engine::{BURST, Engine, points};
+use weir_benches::hostile::{Attack, Hostile, honest};
 use weir_benches::is_quick;
 
 fn engine(c: &mut Criterion) {
@@ -23,33 +23,26 @@ fn engine(c: &mut Criterion) {
     group.finish();
 }
 
-/// Bursts of honest packets, timed; between them as many hostile ones, not timed here.
+/// Bursts of honest packets, timed; between them as many hostile ones, which are timed by themselves.
 fn beside(c: &mut Criterion) {
     let mut group = c.benchmark_group("hostile");
     let seconds = if is_quick() { 0.5 } else { 3.0 };
     group.warm_up_time(Duration::from_secs_f64(seconds / 3.0));
     group.measurement_time(Duration::from_secs_f64(seconds)).sample_size(20);
-    let honest = Point { sources: 1_000, ..BASE };
     for hostile in std::iter::once(None).chain(Hostile::ALL.map(Some)) {
-        let mut engine = established(&honest);
-        let mut n = 0;
-        let packets: Vec<_> = packets(hostile);
+        let mut engine = honest();
+        let mut attack = hostile.map(Attack::new);
         group.throughput(Throughput::Elements(engine.records()));
         group.bench_function(hostile.map_or("nobody", Hostile::name), |b| {
             b.iter_custom(|rounds| {
-                let mut honest = Duration::ZERO;
+                let mut time = Duration::ZERO;
                 for _ in 0..rounds {
-                    for _ in 0..BURST.min(packets.len() as u32) {
-                        let (source, payload) = &packets[n % packets.len()];
-                        engine.take(*source, payload);
-                        n += 1;
-                    }
-                    engine.settle();
+                    attack.iter_mut().for_each(|attack| attack.burst(&mut engine));
                     let began = Instant::now();
                     engine.burst();
-                    honest += began.elapsed();
+                    time += began.elapsed();
                 }
-                honest
+                time
             });
         });
     }
@@ -57,42 +50,12 @@ fn beside(c: &mut Criterion) {
     let mut group = c.benchmark_group("hostile alone");
     group.measurement_time(Duration::from_secs_f64(seconds)).sample_size(20);
     for hostile in Hostile::ALL {
-        let mut engine = established(&honest);
-        let packets = packets(Some(hostile));
-        let mut n = 0;
+        let mut engine = honest();
+        let mut attack = Attack::new(hostile);
         group.throughput(Throughput::Elements(u64::from(BURST)));
-        group.bench_function(hostile.name(), |b| {
-            b.iter(|| {
-                for _ in 0..BURST {
-                    let (source, payload) = &packets[n % packets.len()];
-                    engine.take(*source, payload);
-                    n += 1;
-                }
-                engine.settle();
-            });
-        });
+        group.bench_function(hostile.name(), |b| b.iter(|| attack.burst(&mut engine)));
     }
     group.finish();
-}
-
-/// Made beforehand: making them is no cost of the engine's.
-fn packets(hostile: Option<Hostile>) -> Vec<(std::net::SocketAddr, Vec<u8>)> {
-    let count = match hostile {
-        None => 0,
-        Some(Hostile::Sweep) => 1_000_000,
-        Some(_) => 8_160,
-    };
-    (0..count).filter_map(|n| hostile.map(|hostile| hostile.packet(n))).collect()
-}
-
-/// An engine whose sources have been sending for a while.
-fn established(point: &Point) -> Engine {
-    let mut engine = Engine::new(point);
-    for _ in 0..4 {
-        engine.measured(point.sources);
-        engine.pass(10_000);
-    }
-    engine
 }
 
 criterion_group!(benches, engine, beside);

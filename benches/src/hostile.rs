@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::engine::{BASE, BURST, Engine, Point};
 use crate::traffic::{Load, Protocol, longs, words};
 
 /// A way to be a burden.
@@ -32,27 +33,77 @@ impl Hostile {
         }
     }
 
-    /// The `n`-th packet and its source.
-    pub fn packet(self, n: u32) -> (SocketAddr, Vec<u8>) {
-        let alone = SocketAddr::from(([192, 0, 2, 66], 50_000));
+    /// The payloads that its packets take turns with. No more of them than it needs: what a bench
+    /// reads of its own memory is no cost of the proxy's.
+    pub fn payloads(self) -> Vec<Vec<u8>> {
         match self {
-            Hostile::NewTemplate => {
-                let fields: Vec<_> = (0..18).map(|f| (f + 1, 1 + (n >> f & 3) as u16)).collect();
-                (alone, templates(n, 256, 1, &fields))
-            }
-            Hostile::ManyTemplates => {
-                let fields: Vec<_> = (1..19).map(|f| (f, 4)).collect();
-                (alone, templates(n, 256 + (n % 4_080 * 16) as u16, 16, &fields))
-            }
-            Hostile::LyingLengths => (alone, lie(n)),
-            Hostile::Sweep => {
-                let [_, b, c, d] = (n % 1_000_000).to_be_bytes();
-                let load = Load::new(Protocol::V9, 1);
-                let packet = load.template_packet().unwrap_or_default();
-                (SocketAddr::from(([100, b, c, d], 50_000)), packet)
-            }
+            Hostile::NewTemplate => (0..256).map(new_template).collect(),
+            Hostile::ManyTemplates => (0..4_080).map(sixteen_templates).collect(),
+            Hostile::LyingLengths => (0..6).map(lie).collect(),
+            Hostile::Sweep => Load::new(Protocol::V9, 1).template_packet().into_iter().collect(),
         }
     }
+
+    /// Where the `n`-th packet comes from.
+    pub fn source(self, n: u32) -> SocketAddr {
+        match self {
+            Hostile::Sweep => {
+                let [_, b, c, d] = (n % 1_000_000).to_be_bytes();
+                SocketAddr::from(([100, b, c, d], 50_000))
+            }
+            _ => SocketAddr::from(([192, 0, 2, 66], 50_000)),
+        }
+    }
+}
+
+fn new_template(n: u32) -> Vec<u8> {
+    let fields: Vec<_> = (0..18).map(|f| (f + 1, 1 + (n >> f & 3) as u16)).collect();
+    templates(n, 256, 1, &fields)
+}
+
+fn sixteen_templates(n: u32) -> Vec<u8> {
+    let fields: Vec<_> = (1..19).map(|f| (f, 4)).collect();
+    templates(n, 256 + (n * 16) as u16, 16, &fields)
+}
+
+/// A hostile exporter's packets, one after the other.
+#[derive(Debug)]
+pub struct Attack {
+    hostile: Hostile,
+    payloads: Vec<Vec<u8>>,
+    sent: u32,
+}
+
+impl Attack {
+    /// Nothing sent yet.
+    pub fn new(hostile: Hostile) -> Attack {
+        Attack { hostile, payloads: hostile.payloads(), sent: 0 }
+    }
+
+    /// As many packets as an honest burst has.
+    pub fn burst(&mut self, engine: &mut Engine) {
+        for _ in 0..BURST {
+            let payload = &self.payloads[self.sent as usize % self.payloads.len()];
+            engine.take(self.hostile.source(self.sent), payload);
+            self.sent += 1;
+        }
+        engine.settle();
+    }
+}
+
+/// Where the honest sources beside it are measured.
+pub const HONEST: Point = Point { sources: 1_000, ..BASE };
+
+/// An engine whose 1,000 honest sources have been sending for a while.
+pub fn honest() -> Engine {
+    let mut engine = Engine::new(&HONEST);
+    for _ in 0..4 {
+        (0..HONEST.sources).for_each(|_| engine.burst());
+        engine.pass(10_000);
+    }
+    // What was due leaves now, not while something is measured.
+    engine.settle();
+    engine
 }
 
 fn header(sequence: u32) -> Vec<u8> {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use weir_benches::engine::{Engine, points};
+use weir_benches::hostile::{Attack, HONEST, Hostile, honest};
 use weir_benches::is_quick;
 use weir_controlplane::lab::tool;
 
@@ -14,6 +15,8 @@ use crate::results;
 /// Bursts before counting begins: tables are full, messages open.
 const WARM_BURSTS: u32 = 20;
 const BURSTS: u32 = 20;
+/// The name of no hostile exporter.
+pub(crate) const NOBODY: &str = "nobody";
 
 /// Counts at every point of the sweep.
 pub(crate) fn instructions() -> Result<()> {
@@ -26,29 +29,50 @@ pub(crate) fn instructions() -> Result<()> {
         if is_quick() && point.sources > 10_000 {
             continue;
         }
-        let count = count(at).with_context(|| point.name())?;
+        let count = count(&["count", &at.to_string()]).with_context(|| point.name())?;
         let records = u64::from(BURSTS) * Engine::new(&point).records();
         let each = count as f64 / records as f64;
         println!("{}: {each:.1} instructions a record", point.name());
         counts.insert(point.name(), each);
     }
+    for at in 0..=Hostile::ALL.len() {
+        let count = count(&["count", "0", "--beside", &at.to_string()])?;
+        let each = count as f64 / (u64::from(BURSTS) * Engine::new(&HONEST).records()) as f64;
+        let name = beside(at).map_or(NOBODY, Hostile::name);
+        println!("honest, beside {name}: {each:.1} instructions a record");
+        counts.insert(name.into(), each);
+    }
     results::save("instructions", &counts)
 }
 
-/// Runs this program under callgrind.
-fn count(point: usize) -> Result<u64> {
+/// The hostile exporter of this number; 0 is nobody.
+fn beside(at: usize) -> Option<Hostile> {
+    Hostile::ALL.get(at.checked_sub(1)?).copied()
+}
+
+/// Runs this program with these words under callgrind.
+fn count(words: &[&str]) -> Result<u64> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);
     command.arg("--toggle-collect=*Engine*measured*").arg(std::env::current_exe()?);
-    let output = command.args(["count", &point.to_string()]).output()?;
+    let output = command.args(words).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().find_map(|line| line.split_once("Collected : "));
     let (_, count) = line.with_context(|| format!("callgrind said: {said}"))?;
     Ok(count.trim().parse()?)
 }
 
-/// What runs under callgrind.
-pub(crate) fn run(point: usize) -> Result<()> {
+/// What runs under callgrind: a point of the sweep, or honest sources beside a hostile one.
+pub(crate) fn run(point: usize, hostile: Option<usize>) -> Result<()> {
+    if let Some(at) = hostile {
+        let mut engine = honest();
+        let mut attack = beside(at).map(Attack::new);
+        for _ in 0..BURSTS {
+            attack.iter_mut().for_each(|attack| attack.burst(&mut engine));
+            engine.measured(1);
+        }
+        return Ok(());
+    }
     let point = *points().get(point).context("no such point")?;
     let mut engine = Engine::new(&point);
     (0..WARM_BURSTS).for_each(|_| engine.burst());

@@ -50,7 +50,11 @@ enum Word {
     Relay(relay::Arguments),
     /// What runs under callgrind
     #[command(hide = true)]
-    Count { point: usize },
+    Count {
+        point: usize,
+        #[arg(long)]
+        beside: Option<usize>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -68,7 +72,7 @@ fn run(word: Word) -> Result<ExitCode> {
         Word::Agent(arguments) => agent::run(&arguments)?,
         Word::Hold { program } => hold(&program)?,
         Word::Relay(arguments) => relay::run(&arguments)?,
-        Word::Count { point } => instructions::run(point)?,
+        Word::Count { point, beside } => instructions::run(point, beside)?,
         Word::Instructions => instructions::instructions()?,
         Word::Report => report::report()?,
         Word::Kernel if can_run("kernel") => cost::kernel()?,

@@ -12,6 +12,7 @@ use weir_benches::hostile::Hostile;
 use weir_controlplane::lab::tool;
 
 use crate::cost::Cost;
+use crate::instructions::NOBODY;
 use crate::latency::Latency;
 use crate::plot::{Panel, svg};
 use crate::results;
@@ -34,7 +35,7 @@ pub(crate) fn report() -> Result<()> {
     let parts = [
         ("machine", Some(machine())),
         ("engine", engine(&times, &instructions)),
-        ("hostile", hostile(&times)),
+        ("hostile", hostile(&times, &instructions)),
         ("kernel", results::load("kernel").map(|costs: Vec<Cost>| kernel(&costs))),
         ("peers", results::load("peers").map(|costs: Vec<Cost>| peers(&costs))),
         ("latency", results::load("latency").map(|rows: Vec<Latency>| latency(&rows))),
@@ -169,19 +170,25 @@ fn engine(times: &Times, instructions: &BTreeMap<String, f64>) -> Option<String>
     Some(out)
 }
 
-fn hostile(times: &Times) -> Option<String> {
+fn hostile(times: &Times, instructions: &BTreeMap<String, f64>) -> Option<String> {
     let time = |group: &str, name: &str| times.get(&(group.to_owned(), name.to_owned())).copied();
     let (nobody, _) = time("hostile", "nobody")?;
     let honest = time("engine", &Point { sources: 1_000, ..BASE }.name());
     let mut out = String::from(
-        "| a hostile exporter sends | honest packets cost | its own packets cost, of an honest one's |\n|---|---|---|\n",
+        "| a hostile exporter sends | honest packets cost, in time | in instructions | its own packets cost, of an honest one's |\n|---|---|---|---|\n",
     );
     for name in Hostile::ALL.map(Hostile::name) {
         let Some((ns, _)) = time("hostile", name) else { continue };
         let own = time("hostile alone", name).zip(honest).map(|((own, packets), (ns, records))| {
             format!("{:.2}×", own / packets / (ns / records * f64::from(BASE.load.records)))
         });
-        out += &format!("| {name} | {:.2}× | {} |\n", ns / nobody, own.unwrap_or("–".into()));
+        let counted = instructions.get(name).zip(instructions.get(NOBODY));
+        out += &format!(
+            "| {name} | {:.2}× | {} | {} |\n",
+            ns / nobody,
+            counted.map_or("–".into(), |(with, without)| format!("{:.2}×", with / without)),
+            own.unwrap_or("–".into())
+        );
     }
     Some(out)
 }
