@@ -1,13 +1,10 @@
 #!/bin/sh
-# Rebuilds the objects of the XDP programs: ebpf/build.sh [FOLDER]. Needs clang and llvm.
+# Rebuilds the XDP program's object: ebpf/build.sh [OUTPUT]. Needs clang and llvm.
 set -eu
 cd "$(dirname "$0")"
-folder=${1:-bin}
+output=${1:-bin/weir.bpf.o}
 # -g gives BTF, which the maps' definitions need; the rest of the debug information goes again. The
-# objects must not depend on the folder that they are built in.
-for name in weir bare; do
-    clang -O2 -g "-ffile-prefix-map=$PWD=." -fdebug-compilation-dir=. -Wall -Wextra -Werror \
-        -Wno-unused-parameter -target bpf -mcpu=v3 -I"/usr/include/$(uname -m)-linux-gnu" \
-        -c "bpf/$name.bpf.c" -o "$folder/$name.bpf.o"
-    llvm-strip --strip-debug "$folder/$name.bpf.o"
-done
+# object must not depend on the folder that it is built in.
+clang -O2 -g "-ffile-prefix-map=$PWD=." -fdebug-compilation-dir=. -Wall -Wextra -Werror -target bpf -mcpu=v3 \
+    -I"/usr/include/$(uname -m)-linux-gnu" -c bpf/weir.bpf.c -o "$output"
+llvm-strip --strip-debug "$output"

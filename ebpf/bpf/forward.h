@@ -43,6 +43,9 @@ static always_inline int decide(struct xdp_md *context, struct weir_tally *tally
 
 	if (!(formats & what))
 		return WEIR_REFUSED_FORMAT;
+	/* Before the lookups, so that the processor waits for the payload and for them at a time. */
+	if (may_bear_templates(flow->payload, flow->end, flow->report.length, what))
+		flow->report.flags = WEIR_EVENT_COPY;
 	if (source) {
 		slave = source->rule;
 		account(source, flow->ip_length);
@@ -53,7 +56,7 @@ static always_inline int decide(struct xdp_md *context, struct weir_tally *tally
 	} else {
 		if (flow->rule & WEIR_RULE_GATED)
 			return WEIR_SOCKET_GATE;
-		flow->report.flags = WEIR_EVENT_UNKNOWN;
+		flow->report.flags |= WEIR_EVENT_UNKNOWN;
 		slave = table_slave(flow->six, flow->hash);
 	}
 	verdict = aim(flow->six, slave, flow->length, hop, action);
@@ -61,8 +64,6 @@ static always_inline int decide(struct xdp_md *context, struct weir_tally *tally
 		return verdict;
 	tally->slaves[slave & (WEIR_SLAVES_MAX - 1)].packets += 1;
 	tally->slaves[slave & (WEIR_SLAVES_MAX - 1)].bytes += flow->ip_length;
-	if (may_bear_templates(flow->payload, flow->end, flow->report.length, what))
-		flow->report.flags |= WEIR_EVENT_COPY;
 	if (flow->report.flags)
 		tell(context, tally, &flow->report);
 	return WEIR_FORWARDED;
