@@ -33,7 +33,7 @@ pub use events::{Event, Events};
 pub use hash::{NO_SLAVE, TABLE_LENGTH, source_hash, table_index};
 pub use load::{LoadConfig, Loaded};
 pub use program::{AttachMode, Program};
-pub use run::{Run, live, repeat, run};
+pub use run::Run;
 pub use sources::{SourceEntry, SourceKey, SourceRule, Sources};
 pub use steering::{Hop, Steering};
 pub use tallies::{SlaveTally, Tallies, Verdict, Verdicts};

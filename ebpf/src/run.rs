@@ -5,8 +5,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
-/// The frames are real ones: what the program says is done with them (Linux 5.18).
-const LIVE_FRAMES: u32 = 2;
 /// Room for the frame as the program leaves it; the program grows none.
 const OUTPUT_LENGTH: usize = 16 << 10;
 
@@ -49,7 +47,7 @@ pub struct Run {
 ///
 /// # Errors
 /// `InvalidInput` for a frame shorter than an Ethernet header; else what the system says.
-pub fn run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<Run> {
+pub(crate) fn run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<Run> {
     repeat(program, frame, 1)
 }
 
@@ -57,7 +55,7 @@ pub fn run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<Run> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn repeat(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io::Result<Run> {
+pub(crate) fn repeat(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io::Result<Run> {
     let mut output = vec![0u8; OUTPUT_LENGTH];
     let mut attributes = attributes(program, frame, times);
     attributes.data_size_out = OUTPUT_LENGTH as u32;
@@ -65,19 +63,6 @@ pub fn repeat(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io::Result<R
     call(&mut attributes)?;
     output.truncate(attributes.data_size_out as usize);
     Ok(Run { action: attributes.action, frame: output, duration_ns: attributes.duration })
-}
-
-/// Runs `program` on so many copies of `frame` and lets the kernel do with them what the program says:
-/// one that redirects to a device makes a generator of traffic. A copy may come as an earlier run left
-/// it.
-///
-/// # Errors
-/// As [`run`].
-pub fn live(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io::Result<()> {
-    let mut attributes = attributes(program, frame, times);
-    attributes.flags = LIVE_FRAMES;
-    attributes.batch_size = 64;
-    call(&mut attributes)
 }
 
 /// Nanoseconds of a tick of the kernel's clock.
