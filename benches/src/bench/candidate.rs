@@ -2,10 +2,10 @@
 //! kernel is held against, and the peers, all in front of the same slaves.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
 use weir_controlplane::lab::{Process, tool, wait_for};
 
 use crate::pair::{MASTER, PROXY, Pair, RIGHT, cpu_ns, poller_ns, slave, tame_pollers};
@@ -51,6 +51,16 @@ impl Candidate {
                 | Candidate::Redirect
                 | Candidate::Weir("flow-source", "afxdp")
         )
+    }
+
+    /// Packets that it may keep until further ones come, when nothing is sent for a while: they are
+    /// late rather than lost.
+    pub(crate) fn keeps_back(self) -> u64 {
+        match self {
+            // A buffer between its processes is handed over when it is full.
+            Candidate::Tee => 100,
+            _ => 0,
+        }
     }
 
     /// The program without which it cannot run, when that is missing.
@@ -110,8 +120,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         // Some have processes beside their first one, which would outlive it: the lab has given
         // each a process group of its own.
-        let group = format!("kill -KILL -- -{}", self.process.id());
-        let _gone_already = tool::run(Command::new("sh").args(["-c", &group]));
+        if let Some(group) = Pid::from_raw(self.process.id().cast_signed()) {
+            let _gone_already = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
