@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
-use weir_controlplane::lab::{Process, tool, wait_for};
+use weir_controlplane::lab::{Process, pause, tool, wait_for};
 
 use crate::pair::{MASTER, PROXY, Pair, RIGHT, cpu_ns, poller_ns, slave, tame_pollers};
 
@@ -107,7 +107,7 @@ impl Running {
         }
         tame_pollers()?;
         // It may still be learning its neighbours.
-        std::thread::sleep(Duration::from_millis(300));
+        pause(Duration::from_millis(300))?;
         Ok(Running { process })
     }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use weir_benches::is_quick;
 use weir_benches::traffic::{Load, Protocol};
-use weir_controlplane::lab::tool;
+use weir_controlplane::lab::{self, pause, tool};
 
 use crate::agent::{Agent, Traffic};
 use crate::candidate::{Candidate, Running, Spent};
@@ -97,7 +97,7 @@ impl Bench {
         if !candidate.is_in_kernel() || matches!(candidate, Candidate::Weir(..)) {
             bench.agent.templates()?;
             bench.agent.run(Some(2_000.0), 0.3)?;
-            std::thread::sleep(DRAIN);
+            pause(DRAIN)?;
         }
         Ok(bench)
     }
@@ -105,7 +105,7 @@ impl Bench {
     pub(crate) fn send(&mut self, rate: Option<f64>, seconds: f64) -> Result<Trial> {
         let (before, spent) = (self.agent.sum()?, self.running.spent()?);
         let sent = self.agent.run(rate, seconds)?;
-        std::thread::sleep(DRAIN);
+        pause(DRAIN)?;
         let (after, spent) = (self.agent.sum()?, self.running.spent()?.since(spent));
         let got = Sunk {
             packets: after.packets - before.packets,
@@ -194,11 +194,16 @@ pub(crate) fn peers() -> Result<()> {
                     );
                     costs.push(cost);
                 }
+                Err(error) if is_interruption(&error) => return Err(error),
                 Err(error) => println!("{} {name}: {error:#}", load.name()),
             }
         }
     }
     results::save("peers", &costs)
+}
+
+fn is_interruption(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(lab::Error::Interrupted))
 }
 
 /// Measures one candidate that is rated by its own limit: the median of three.
@@ -242,7 +247,7 @@ fn cost(
 
 /// The ways through the kernel, flooded in turns.
 pub(crate) fn kernel() -> Result<()> {
-    let pair = Pair::new(SLAVES, COALESCE)?;
+    let pair = Pair::new(SLAVES, Duration::ZERO)?;
     let load = Load::peers(Protocol::V9);
     let traffic = Traffic { load, sources: SOURCES, stamped: false, pass: false };
     let candidates = [
@@ -261,7 +266,9 @@ pub(crate) fn kernel() -> Result<()> {
             let packets = received(&pair)? - before;
             costs.push(cost(*candidate, load, None, packets.max(1), &trial));
         }
-        println!("kernel: round {round} of {rounds}");
+        let last = costs.iter().filter_map(|costs| costs.last());
+        let last: Vec<_> = last.map(|cost| format!("{:.0}", cost.total_ns())).collect();
+        println!("kernel: round {round} of {rounds}: {} ns", last.join(", "));
     }
     let medians: Vec<Cost> = costs
         .into_iter()

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use weir_benches::is_quick;
 use weir_benches::traffic::{Load, Protocol};
+use weir_controlplane::lab::pause;
 
 use crate::agent::Traffic;
 use crate::candidate::Candidate;
@@ -50,7 +51,7 @@ pub(crate) fn latency() -> Result<()> {
         let mut bench = Bench::start(candidate, &pair, &traffic)?;
         let saturation = bench.saturation()?;
         for share in SHARES {
-            std::thread::sleep(Duration::from_millis(200));
+            pause(Duration::from_millis(200))?;
             let before = bench.agent.latency()?;
             let trial = bench.send(Some(share * saturation), seconds)?;
             let mut records = bench.agent.latency()?;

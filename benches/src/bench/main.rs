@@ -94,12 +94,32 @@ fn can_run(what: &str) -> bool {
     } else if cores < 2 {
         println!("{what} skipped: needs two cores, one for the proxy alone");
     }
-    let can = is_root && cores >= 2;
+    let can = is_root && cores >= 2 && is_alone(what);
     if can {
+        // From now on a signal ends a measurement in order: what it made is taken down.
+        if let Err(error) = weir_controlplane::lab::obey_signals() {
+            println!("what {what} makes stays when a signal ends it: {error}");
+        }
         // Where the system shares the cores out by session, this one goes first.
         let _unknown_to_this_kernel = std::fs::write("/proc/self/autogroup", "-20");
     }
     can
+}
+
+/// Whether nobody else measures on this machine; until this process ends, nobody else will.
+fn is_alone(what: &str) -> bool {
+    let path = std::env::temp_dir().join("weir-bench.lock");
+    let locked = std::fs::File::create(&path).map(|file| {
+        let locked = file.try_lock().is_ok();
+        // Closing it would give the lock up.
+        std::mem::forget(file);
+        locked
+    });
+    let alone = locked.unwrap_or(false);
+    if !alone {
+        println!("{what} skipped: another weir-bench holds {}", path.display());
+    }
+    alone
 }
 
 /// Keeps a program attached until this process is killed.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use weir_benches::traffic::{Load, Protocol};
-use weir_controlplane::lab::{Process, units};
+use weir_controlplane::lab::{Process, pause, units};
 use weir_controlplane::status::{Traffic as Counted, UnitStatus};
 
 use crate::agent::{Agent, Traffic};
@@ -151,7 +151,7 @@ impl Soak {
             if began.elapsed() > Duration::from_secs(30) {
                 bail!("the proxy does not reach its slaves: {}", self.proxy.log_end());
             }
-            std::thread::sleep(Duration::from_millis(100));
+            pause(Duration::from_millis(100))?;
         }
     }
 
@@ -163,7 +163,7 @@ impl Soak {
             let packets = agent.run(Some(rate), 2.0)?;
             sent.packets += packets;
             sent.data += packets;
-            std::thread::sleep(Duration::from_millis(700));
+            pause(Duration::from_millis(700))?;
             let records = packets * u64::from(load.records);
             let arrived = agent.sum()?.records - before.0.records;
             let collected = self.collected()? - before.1;
@@ -196,7 +196,7 @@ impl Soak {
         let (mut samples, mut sampled, mut events) = (Vec::new(), Duration::ZERO, 0_u32);
         let mut away: Option<(u8, Instant)> = None;
         while began.elapsed() < length {
-            std::thread::sleep(Duration::from_millis(100));
+            pause(Duration::from_millis(100))?;
             let now = began.elapsed();
             if let Some((n, since)) = away.filter(|(_, since)| since.elapsed() > AWAY) {
                 self.slaves[usize::from(n) - 1] = start_slave(&self.pair, n)?;
@@ -236,7 +236,7 @@ impl Soak {
     fn account(&self, agent: &mut Agent, sent: Sent, load: Load) -> Result<bool> {
         let (mut status, mut sunk) = (self.status()?, agent.sunk()?);
         for _ in 0..50 {
-            std::thread::sleep(Duration::from_millis(200));
+            pause(Duration::from_millis(200))?;
             let before = std::mem::replace(&mut sunk, agent.sunk()?);
             status = self.status()?;
             if before == sunk && units::unconserved(&status).is_empty() {
