@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_dataplane::remembered::Remembered;
-use weir_dataplane::session::SessionKey;
+use weir_dataplane::session::{SessionKey, Transport};
 
 use crate::error::Error;
 
@@ -291,6 +291,7 @@ mod tests {
                 port: 2055,
                 protocol: Protocol::Ipfix,
                 domain,
+                transport: Transport::Udp,
             },
             established: true,
             header: vec![1, 2, 3],

@@ -17,9 +17,10 @@ use weir_store::Batch;
 use self::decoder::Decoder;
 use self::header::Header;
 use self::moment::Uptime;
+use crate::connection::Connection;
 use crate::hold::{Hold, HoldLimits};
 use crate::io::Datagram;
-use crate::session::{SessionId, SessionKey, SessionLimits, SessionTable, Taken};
+use crate::session::{SessionId, SessionKey, SessionLimits, SessionTable, Taken, Transport};
 use crate::template::{FieldPlan, Place, fixed_plan};
 use crate::wire::set::{Set, SetKind, Sets, TemplateRecords};
 use crate::wire::{Counted, Message, Protocol, fixed};
@@ -84,8 +85,32 @@ impl Collector {
     /// may have held, so the batch is to be taken when [`Collector::is_full`] says so after any one
     /// datagram.
     pub fn datagram(&mut self, datagram: &Datagram<'_>, now: Timestamp) {
+        self.take(datagram, None, now);
+    }
+
+    /// Decodes one message of a connection, received at `now`. What is said of a datagram holds for
+    /// it, and it is counted as one.
+    pub fn message(&mut self, connection: &Connection, payload: &[u8], now: Timestamp) {
+        let malformed = self.counters.malformed();
+        self.take(&connection.datagram(payload), Some(connection), now);
+        connection.note(self.counters.malformed() > malformed);
+    }
+
+    /// Ends the sessions of a connection that has ended: its templates lived as long as it did
+    /// (RFC 7011, Section 8).
+    pub fn end(&mut self, connection: &Connection) {
+        for domain in connection.domains() {
+            let key = SessionKey::of_connection(connection, domain);
+            let Some(id) = self.sessions.find(&key) else { continue };
+            self.sessions.end(id);
+            let held = self.hold.forget(id);
+            self.give_up(held);
+        }
+    }
+
+    fn take(&mut self, datagram: &Datagram<'_>, connection: Option<&Connection>, now: Timestamp) {
         self.counters.datagrams_received.add(1);
-        match self.accept(datagram, now) {
+        match self.accept(datagram, connection, now) {
             Ok(()) => self.counters.datagrams_accepted.add(1),
             Err(reason) => self.counters.discard(reason, 1),
         }
@@ -129,10 +154,16 @@ impl Collector {
         &self.sessions
     }
 
-    fn accept(&mut self, datagram: &Datagram<'_>, now: Timestamp) -> Result<(), Discard> {
+    fn accept(
+        &mut self,
+        datagram: &Datagram<'_>,
+        connection: Option<&Connection>,
+        now: Timestamp,
+    ) -> Result<(), Discard> {
         let message = Message::parse(datagram.payload)?;
-        let id = self.session(datagram, &message, now)?;
+        let id = self.session(datagram, connection, &message, now)?;
         let session = self.sessions.touch(id, now);
+        let misuses = session.misuses;
         let uptime = Uptime::from_boot(session.extra.boot_ms);
         let header = Header::new(&message, datagram.source, now, uptime);
         let (batch, counters, places) = (&mut self.batch, &*self.counters, &mut self.places);
@@ -149,13 +180,18 @@ impl Collector {
             Counted::Records => records,
             Counted::Messages => Some(1),
         };
-        reader.decoder.session.observe(message.sequence(), units, &self.counters);
+        let session = reader.decoder.session;
+        session.observe(message.sequence(), units, &self.counters);
+        if let Some(connection) = connection {
+            connection.note_misuses(session.misuses - misuses);
+        }
         Ok(())
     }
 
     fn session(
         &mut self,
         datagram: &Datagram<'_>,
+        connection: Option<&Connection>,
         message: &Message<'_>,
         now: Timestamp,
     ) -> Result<SessionId, Discard> {
@@ -164,10 +200,25 @@ impl Collector {
             port: datagram.destination.port(),
             protocol: message.protocol(),
             domain: message.domain(),
+            transport: connection.map_or(Transport::Udp, |connection| connection.transport),
         };
-        if let Some(id) = self.sessions.find(&key) {
-            return Ok(id);
+        let found = self.sessions.find(&key);
+        let begins = connection.filter(|_| found.is_none_or(|id| self.sessions.has_ended(id)));
+        if begins.is_some_and(|connection| !connection.begins(key.domain)) {
+            return Err(Discard::SourceSessionsFull);
         }
+        let id = match found {
+            Some(id) => id,
+            None => self.insert(key, now)?,
+        };
+        if begins.is_some() {
+            // Nobody invents the address of a connection.
+            self.sessions.establish(id.0, now);
+        }
+        Ok(id)
+    }
+
+    fn insert(&mut self, key: SessionKey, now: Timestamp) -> Result<SessionId, Discard> {
         let inserted = self.sessions.insert(key, now, Upstream::default())?;
         if inserted.evicted.is_some() {
             let held = self.hold.forget(inserted.id);
@@ -670,15 +721,38 @@ mod tests {
         assert_eq!((rows.protocol, rows.tos), (vec![6, 17], vec![0, 1]));
     }
 
+    /// A connection from the exporter's address.
+    fn connection() -> Connection {
+        let [source, destination] =
+            ["192.0.2.1:50000", "192.0.2.2:2055"].map(|a| a.parse().unwrap());
+        Connection::new(source, destination, Transport::Tcp)
+    }
+
     #[test]
-    fn a_withdrawn_template_is_unknown() {
+    fn a_template_withdrawn_by_connection_is_unknown() {
         for withdrawal in [[1, 0, 0, 0], [0, 2, 0, 0]] {
             let mut lab = Lab::new();
-            lab.ipfix(&[template(2, &[(4, 1)]), set(2, &withdrawal), set(256, &[6])]);
+            let sets = [template(2, &[(4, 1)]), set(2, &withdrawal), set(256, &[6])];
+            lab.collector.message(&connection(), &ipfix(0, &sets), NOW);
             assert!(lab.rows().is_empty());
             assert_eq!(lab.counters.sets_held.get(), 1);
             assert_eq!(lab.counters.templates_received.get(), 1);
         }
+    }
+
+    #[test]
+    fn a_connections_templates_end_with_it_and_are_no_others() {
+        let mut lab = Lab::new();
+        let (first, second) = (connection(), connection());
+        lab.collector.message(&first, &ipfix(0, &[template(2, &[(4, 1)])]), NOW);
+        lab.ipfix(&[set(256, &[6])]);
+        assert_eq!(lab.counters.sets_held.get(), 1);
+        lab.collector.end(&first);
+        lab.collector.message(&second, &ipfix(0, &[set(256, &[6])]), NOW);
+        assert_eq!(lab.counters.sets_held.get(), 2);
+        lab.collector.end(&second);
+        assert_eq!(lab.discarded(Discard::UnknownTemplate), 1);
+        assert!(lab.rows().is_empty());
     }
 
     #[test]

@@ -114,6 +114,16 @@ define_discards! {
     StoreFull, Record, "store_full", "the disk is full and the store's memory bound is reached";
 }
 
+/// Lengths and versions that make no sense.
+const MALFORMED: [Discard; 6] = [
+    Discard::TooShort,
+    Discard::UnknownVersion,
+    Discard::MessageLength,
+    Discard::SetLength,
+    Discard::TemplateMalformed,
+    Discard::RecordMalformed,
+];
+
 /// A worker's counters. Shared as `Arc<Counters>`: the worker writes, `weir status` reads.
 #[derive(Debug)]
 pub struct Counters {
@@ -203,6 +213,12 @@ impl Counters {
     /// How many things ended for `reason`.
     pub fn discarded(&self, reason: Discard) -> u64 {
         self.discarded[reason as usize].get()
+    }
+
+    /// How many messages and parts of messages had lengths that make no sense: what RFC 7011,
+    /// Section 9.1 calls malformed.
+    pub(crate) fn malformed(&self) -> u64 {
+        MALFORMED.iter().map(|&reason| self.discarded(reason)).sum()
     }
 
     /// Σ over the reasons of one unit.

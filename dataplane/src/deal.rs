@@ -78,6 +78,8 @@ pub(crate) struct Dealer<'a, T: Transmit> {
     pub(crate) now: Timestamp,
     /// The session's, to be kept with it from message to message.
     pub(crate) recent: Option<Recent>,
+    /// Flow source: all goes to the slave that the source belongs to.
+    pub(crate) whole: bool,
 }
 
 /// What is needed of the live template of fixed length that a session's data last had: most data sets
@@ -179,7 +181,10 @@ impl<T: Transmit> Dealer<'_, T> {
                 let old = (!record.withdraws_all()).then_some(record.id);
                 self.encoder.flush_records(self.io, self.session, old);
             }
-            self.broadcast(&template_item(set.id, record.bytes));
+            // Slaves get datagrams, in which nothing is withdrawn (RFC 7011, Section 8.4).
+            if !record.withdrawal {
+                self.broadcast(&template_item(set.id, record.bytes));
+            }
             if taken == Taken::New {
                 self.release(session, record.id, hold, seen);
             }
@@ -337,7 +342,7 @@ impl<T: Transmit> Dealer<'_, T> {
         if room.is_some() {
             return Ok(room);
         }
-        let slave = self.steer.next(self.source.ip()).ok_or(Discard::RecordNoSlave)?;
+        let slave = self.slave().ok_or(Discard::RecordNoSlave)?;
         let route = self.route(slave);
         self.encoder.start(self.io, &route, &self.header, shape, first, self.now)
     }
@@ -352,7 +357,7 @@ impl<T: Transmit> Dealer<'_, T> {
     /// Sends a record that no unfragmented packet can carry to the slave whose turn it is.
     fn alone(&mut self, kind: Kind, shape: &Shape, record: &[u8]) {
         let item = Item { kind, shape: *shape, bytes: record };
-        let slave = self.steer.next(self.source.ip()).ok_or(Discard::RecordNoSlave);
+        let slave = self.slave().ok_or(Discard::RecordNoSlave);
         let outcome = slave.and_then(|slave| {
             self.steer.charge(self.source.ip(), slave, 1);
             let route = self.route(slave);
@@ -401,8 +406,7 @@ impl<T: Transmit> Dealer<'_, T> {
     /// next refresh; only flow data records have a counter of their own.
     fn broadcast(&mut self, item: &Item<'_>) {
         for turn in 0.. {
-            let source = self.source.ip();
-            let Some(slave) = self.steer.listener(source, self.session.0, turn) else { break };
+            let Some(slave) = self.listener(turn) else { break };
             let route = self.route(slave);
             let told = self.encoder.append(self.io, &route, &self.header, item, self.now);
             if told.is_err() {
@@ -412,6 +416,20 @@ impl<T: Transmit> Dealer<'_, T> {
                 }
             }
         }
+    }
+
+    /// The `turn`th of the slaves that templates and options data go to.
+    fn listener(&self, turn: usize) -> Option<u16> {
+        if self.whole {
+            return self.slave().filter(|_| turn == 0);
+        }
+        self.steer.listener(self.source.ip(), self.session.0, turn)
+    }
+
+    /// The slave that flow data records go to next.
+    fn slave(&self) -> Option<u16> {
+        let source = self.source.ip();
+        if self.whole { self.steer.assign(source) } else { self.steer.next(source) }
     }
 
     fn route(&self, slave: u16) -> Route {

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod clock;
 pub mod collect;
 pub mod configuration;
+pub mod connection;
 pub mod counter;
 mod deal;
 pub mod element;

@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
 
 use crate::configuration::{Configuration, SLAVES_MAX};
+use crate::connection::Connection;
 use crate::counter::{Counter, Counters};
 use crate::deal::{self, Dealer, Recent, Seen};
 use crate::encode::{Encoder, Header};
@@ -21,11 +22,14 @@ use crate::hold::{Hold, HoldLimits};
 use crate::io::{Datagram, Purpose, Tag, Transmit};
 use crate::latency::Latency;
 use crate::news::{Herald, News};
-use crate::session::{Inserted, Session, SessionId, SessionKey, SessionLimits, SessionTable};
+use crate::session::{
+    Inserted, Session, SessionId, SessionKey, SessionLimits, SessionTable, Transport,
+};
 use crate::steer::Steer;
 use crate::wire::Message;
 use crate::{Discard, Timestamp};
 
+mod connected;
 mod overhear;
 mod roster;
 
@@ -192,9 +196,13 @@ impl<F> Mediator<F> {
             return self.counters.discard(reason, 1);
         }
         let outcome = match self.distribution {
-            Distribution::RoundRobin => self.take_apart(io, datagram, now),
+            Distribution::RoundRobin => self.take_apart(io, datagram, None, now),
             Distribution::FlowSource => self.hand_on(io, datagram, now),
         };
+        self.count(outcome);
+    }
+
+    fn count(&self, outcome: Result<(), Discard>) {
         match outcome {
             Ok(()) => self.counters.datagrams_accepted.add(1),
             Err(reason) => self.counters.discard(reason, 1),
@@ -278,7 +286,8 @@ impl<F> Mediator<F> {
 
     /// Reports on the sessions, in the order of the table.
     pub fn sessions(&self) -> impl Iterator<Item = SessionReport> {
-        self.sessions.iter().map(|(_, session)| SessionReport::of(session))
+        let live = self.sessions.iter().filter(|(_, session)| !session.ended);
+        live.map(|(_, session)| SessionReport::of(session))
     }
 
     /// The delays of the messages sent.
@@ -290,13 +299,19 @@ impl<F> Mediator<F> {
         &mut self,
         io: &mut T,
         datagram: &Datagram<'_>,
+        connection: Option<&Connection>,
         now: Timestamp,
     ) -> Result<(), Discard> {
         let message = Message::parse(datagram.payload)?;
-        let id = self.session(io, datagram, &message, now)?;
+        let id = self.session(io, datagram, connection, &message, now)?;
+        self.tell_owner(io, id, now);
         let (mut dealer, session, hold) = self.dealer(io, id, &message, now);
+        let misuses = session.misuses;
         let seen = dealer.message(&message, session, hold);
         session.extra.recent = dealer.recent;
+        if let Some(connection) = connection {
+            connection.note_misuses(session.misuses - misuses);
+        }
         self.counters.records_decoded.add(u64::from(seen.flows + seen.held_flows));
         self.counters.options_decoded.add(u64::from(seen.options + seen.held_options));
         self.observe(id, &message, &seen);
@@ -314,7 +329,7 @@ impl<F> Mediator<F> {
         let mut tag = Tag { slave, purpose: Purpose::HandedOn, ..Tag::default() };
         // What can't be read is handed on all the same: the slave names what is wrong with it.
         if let Ok(message) = Message::parse(datagram.payload)
-            && let Ok(id) = self.session(io, datagram, &message, now)
+            && let Ok(id) = self.session(io, datagram, None, &message, now)
         {
             self.tell_before(io, id, slave, message.sequence());
             let session = self.sessions.get_mut(id).expect("just found");
@@ -360,6 +375,7 @@ impl<F> Mediator<F> {
         &mut self,
         io: &mut T,
         datagram: &Datagram<'_>,
+        connection: Option<&Connection>,
         message: &Message<'_>,
         now: Timestamp,
     ) -> Result<SessionId, Discard> {
@@ -369,8 +385,14 @@ impl<F> Mediator<F> {
             port: datagram.destination.port(),
             protocol: message.protocol(),
             domain: message.domain(),
+            transport: connection.map_or(Transport::Udp, |connection| connection.transport),
         };
-        let id = match self.sessions.find(&key) {
+        let found = self.sessions.find(&key);
+        let begins = connection.filter(|_| found.is_none_or(|id| self.sessions.has_ended(id)));
+        if begins.is_some_and(|connection| !connection.begins(key.domain)) {
+            return Err(Discard::SourceSessionsFull);
+        }
+        let id = match found {
             Some(id) => id,
             None => {
                 let inserted = self.sessions.insert(
@@ -383,6 +405,10 @@ impl<F> Mediator<F> {
                 inserted.id
             }
         };
+        if begins.is_some() {
+            // Nobody invents the address of a connection.
+            self.sessions.establish(id.0, now);
+        }
         let upstream = &mut self.sessions.touch(id, now).extra;
         (upstream.header, upstream.sequence) = (header, message.sequence());
         let was_silent = std::mem::take(&mut upstream.silent);
@@ -421,7 +447,7 @@ impl<F> Mediator<F> {
         session.records += u64::from(seen.flows);
         self.counters.counter_samples.add(u64::from(seen.counter_samples));
         self.counters.samples_unknown.add(u64::from(seen.unknown_samples));
-        if self.forwarded {
+        if self.forwarded && !session.key.transport.is_reliable() {
             return;
         }
         let units = seen.units(message.protocol());
@@ -448,6 +474,7 @@ impl<F> Mediator<F> {
             port: session.key.port.saturating_add(self.port_offset),
             now,
             recent: session.extra.recent,
+            whole: self.distribution == Distribution::FlowSource,
         };
         (dealer, session, &mut self.hold)
     }

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::session::SessionKey;
+use crate::session::{SessionKey, Transport};
 use crate::wire::Protocol;
 
 /// A session's templates and options data, as they stood on the wire.
@@ -106,7 +106,8 @@ impl Remembered {
         if flags & !(FLAG_ESTABLISHED | FLAG_IPV6) != 0 || !rest.0.is_empty() {
             return Err(RecallError::Contents);
         }
-        let key = SessionKey { source, port, protocol, domain };
+        // A connection's templates end with it: none is remembered.
+        let key = SessionKey { source, port, protocol, domain, transport: Transport::Udp };
         let established = flags & FLAG_ESTABLISHED != 0;
         Ok(Remembered { key, established, header, templates, options })
     }
@@ -164,6 +165,7 @@ mod tests {
                 port,
                 protocol,
                 domain,
+                transport: Transport::Udp,
             },
         );
         let part = |most| vec(any::<u8>(), 0..most);

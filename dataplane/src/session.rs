@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 
+use crate::connection::Connection;
 use crate::options::Options;
 use crate::template::{Change, TemplateStore};
 use crate::wire::Protocol;
@@ -27,6 +28,35 @@ pub use table::{Inserted, SessionTable};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u32);
 
+/// What carries a session's messages. State is never taken from one to another (RFC 7011,
+/// Section 10), so that it is part of a session's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// A connection.
+    Tcp,
+    /// A connection secured by TLS.
+    Tls,
+}
+
+impl Transport {
+    /// The name as people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        }
+    }
+
+    /// Whether messages come whole, in order and all of them, and sessions have an end.
+    pub const fn is_reliable(self) -> bool {
+        !matches!(self, Transport::Udp)
+    }
+}
+
 /// What tells one transport session from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {
@@ -38,6 +68,21 @@ pub struct SessionKey {
     pub protocol: Protocol,
     /// The observation domain.
     pub domain: u32,
+    /// What carries its messages.
+    pub transport: Transport,
+}
+
+impl SessionKey {
+    /// Of a connection's session with this domain.
+    pub fn of_connection(connection: &Connection, domain: u32) -> Self {
+        SessionKey {
+            source: connection.source,
+            port: connection.destination.port(),
+            protocol: Protocol::Ipfix,
+            domain,
+            transport: connection.transport,
+        }
+    }
 }
 
 /// The bounds of a [`SessionTable`].
@@ -109,6 +154,11 @@ pub struct Session<X> {
     pub lost: u64,
     /// Restarts of the exporter, by the sequence numbers.
     pub resets: u64,
+    /// Templates that were used against the rules of its transport: an id redefined without a
+    /// withdrawal, a withdrawal of nothing, any withdrawal over UDP.
+    pub misuses: u64,
+    /// Its connection has ended; it is a new one when something comes again.
+    pub ended: bool,
     /// The user's own.
     pub extra: X,
 }
@@ -142,21 +192,31 @@ impl<X> Session<X> {
     /// # Errors
     /// Those of [`TemplateStore::learn`]; a template with the same id is gone then.
     pub fn take(&mut self, record: &TemplateRecord<'_>) -> Result<Taken, Discard> {
+        if record.withdrawal && !self.key.transport.is_reliable() {
+            // RFC 7011, Section 8.4: a late withdrawal could end the template that came after it.
+            self.misuses += 1;
+            return Ok(Taken::Nothing);
+        }
         if record.withdraws_all() {
             let any = self.templates.withdraw_all(record.options);
             if any && record.options {
                 self.options.clear();
             }
+            self.misuses += u64::from(!any);
             return Ok(if any { Taken::Withdrawn } else { Taken::Nothing });
         }
         if record.withdrawal {
             let any = self.templates.withdraw(record.id);
             self.options.forget(record.id);
+            self.misuses += u64::from(!any);
             return Ok(if any { Taken::Withdrawn } else { Taken::Nothing });
         }
         let learned = self.templates.learn(self.key.protocol, record);
         if learned != Ok(Change::Same) {
             self.options.forget(record.id);
+        }
+        if learned == Ok(Change::Changed) && self.key.transport.is_reliable() {
+            self.misuses += 1;
         }
         learned.map(|change| match change {
             Change::New => Taken::New,

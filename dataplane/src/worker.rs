@@ -17,6 +17,7 @@ use weir_store::Batch;
 
 use crate::collect::{Collector, CollectorConfig};
 use crate::configuration::Configuration;
+use crate::connection::{Arrival, Outlet};
 use crate::counter::Counters;
 use crate::forward::{Forward, ForwardHandles};
 use crate::handover::{self, Exchange};
@@ -32,6 +33,8 @@ const IDLE_WAIT_MS: u16 = 10;
 const SHORT_WAIT_MS: u16 = 1;
 /// Datagrams taken over from other workers between two bursts of its own.
 const HANDED_BURST: usize = 64;
+/// Messages of connections taken between two bursts: each may be as long as forty datagrams.
+const ARRIVALS: usize = 16;
 /// Letters that may wait.
 const MAILBOX: usize = 1024;
 
@@ -87,6 +90,8 @@ pub enum ProxyMail {
     Remember(Sender<Vec<Remembered>>),
     /// Sessions that an earlier worker remembered.
     Recall(Vec<Remembered>),
+    /// Where messages of connections come from.
+    Connections(Outlet),
     /// Send what is open and end.
     Stop,
 }
@@ -128,6 +133,8 @@ pub struct ProxyWorkerConfig {
 pub enum SlaveMail {
     /// Asks for a report on the sessions.
     Report(Sender<Vec<SessionReport>>),
+    /// Where messages of connections come from.
+    Connections(Outlet),
     /// Hand over what was collected and end.
     Stop,
 }
@@ -159,7 +166,7 @@ impl ProxyWorker {
         }
         let forward = forward.map(|handles| Box::new(Forward::new(handles)));
         let (rx, tx) = halves;
-        let worker = Running { mediator, rx, tx, exchange, forward, counters };
+        let worker = Running { mediator, rx, tx, exchange, forward, counters, connections: None };
         spawn(&format!("weir-proxy-{lane}"), core, move |mail| worker.run(first, &mail))
     }
 }
@@ -172,6 +179,7 @@ struct Running<R, T: Transmit> {
     exchange: Option<Exchange>,
     forward: Option<Box<Forward>>,
     counters: Arc<Counters>,
+    connections: Option<Outlet>,
 }
 
 impl<R: Receive, T: Transmit> Running<R, T> {
@@ -209,6 +217,7 @@ impl<R: Receive, T: Transmit> Running<R, T> {
         }
         // What others have handed over until now would otherwise end in no counter.
         self.take_over(handover::RING, Timestamp::now());
+        while self.take_arrivals(ARRIVALS, Timestamp::now()) > 0 {}
         self.mediator.finish(&mut self.tx);
         self.tx.finish();
         self.mediator.settle(&mut self.tx);
@@ -218,7 +227,7 @@ impl<R: Receive, T: Transmit> Running<R, T> {
     /// How long the worker may sleep in its own backend: what is open must leave soon, and what
     /// others hand over wakes nobody.
     fn patience_ms(&self) -> u16 {
-        let is_alone = self.exchange.is_none();
+        let is_alone = self.exchange.is_none() && self.connections.is_none();
         if is_alone && !self.mediator.is_waiting() { IDLE_WAIT_MS } else { SHORT_WAIT_MS }
     }
 
@@ -239,7 +248,19 @@ impl<R: Receive, T: Transmit> Running<R, T> {
             &mut |bad| count_bad(counters, bad),
         )?;
         counters.datagrams_dropped.set(rx.dropped());
-        Ok(received + self.take_over(HANDED_BURST, now))
+        Ok(received + self.take_over(HANDED_BURST, now) + self.take_arrivals(ARRIVALS, now))
+    }
+
+    /// Takes up to so many arrivals of connections; returns how many.
+    fn take_arrivals(&mut self, most: usize, now: Timestamp) -> usize {
+        let Running { mediator, tx, connections, .. } = self;
+        let each = |arrival| match arrival {
+            Arrival::Message(connection, payload) => {
+                mediator.message(tx, &connection, &payload, now);
+            }
+            Arrival::End(connection) => mediator.end(tx, &connection),
+        };
+        connections.as_ref().map_or(0, |connections| connections.take(most, each))
     }
 
     /// Takes up to `most` datagrams that others have handed over; returns how many.
@@ -274,6 +295,7 @@ impl<R: Receive, T: Transmit> Running<R, T> {
                     self.mediator.recall_session(&mut self.tx, remembered, now);
                 }
             }
+            ProxyMail::Connections(outlet) => self.connections = Some(outlet),
             ProxyMail::Stop => {}
         }
     }
@@ -320,27 +342,43 @@ fn run_slave<R: Receive>(
     counters: &Counters,
     mail: &Receiver<SlaveMail>,
 ) -> std::io::Result<()> {
+    let mut connections: Option<Outlet> = None;
     loop {
         let now = Timestamp::now();
-        let received = rx.burst(
+        let mut received = rx.burst(
             &mut |datagram| out.datagram(&mut collector, &datagram, counters, now),
             &mut |bad| {
                 count_bad(counters, bad);
             },
         )?;
+        if let Some(connections) = &connections {
+            let each = |arrival| out.arrival(&mut collector, arrival, counters, now);
+            received += connections.take(ARRIVALS, each);
+        }
         counters.datagrams_dropped.set(rx.dropped());
         collector.expire(now);
         out.if_due(&mut collector, counters, now);
         match mail.try_recv() {
             Ok(SlaveMail::Report(to)) => {
-                let sessions = collector.sessions().iter().map(|(_, s)| SessionReport::of(s));
+                let sessions = collector
+                    .sessions()
+                    .iter()
+                    .filter(|(_, s)| !s.ended)
+                    .map(|(_, s)| SessionReport::of(s));
                 answer(&to, sessions.collect());
             }
+            Ok(SlaveMail::Connections(outlet)) => connections = Some(outlet),
             Ok(SlaveMail::Stop) | Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) if received == 0 => rx.wait(IDLE_WAIT_MS)?,
+            Err(TryRecvError::Empty) if received == 0 => {
+                // What comes by connections wakes nobody.
+                let patience = if connections.is_some() { SHORT_WAIT_MS } else { IDLE_WAIT_MS };
+                rx.wait(patience)?;
+            }
             Err(TryRecvError::Empty) => {}
         }
     }
+    let mut rest = |arrival| out.arrival(&mut collector, arrival, counters, Timestamp::now());
+    while connections.as_ref().is_some_and(|left| left.take(ARRIVALS, &mut rest) > 0) {}
     collector.finish();
     out.hand_over(&mut collector, counters);
     Ok(())
@@ -363,6 +401,24 @@ impl HandOver {
         now: Timestamp,
     ) {
         collector.datagram(datagram, now);
+        self.after(collector, counters, now);
+    }
+
+    fn arrival(
+        &mut self,
+        collector: &mut Collector,
+        arrival: Arrival,
+        counters: &Counters,
+        now: Timestamp,
+    ) {
+        match arrival {
+            Arrival::Message(connection, payload) => collector.message(&connection, &payload, now),
+            Arrival::End(connection) => collector.end(&connection),
+        }
+        self.after(collector, counters, now);
+    }
+
+    fn after(&mut self, collector: &mut Collector, counters: &Counters, now: Timestamp) {
         if collector.is_full() {
             self.hand_over(collector, counters);
         } else if self.since.is_none() && collector.batch_rows() > 0 {
@@ -459,8 +515,15 @@ mod tests {
         let mediator = Mediator::new(config, Arc::clone(&counters), SlaveCounters::page(), news);
         let (rx, tx) = (MemoryReceive::new().0, MemoryTransmit::new(4).0);
         let (exchange, forward) = (Some(own), None);
-        let worker =
-            Running { mediator, rx, tx, exchange, forward, counters: Arc::clone(&counters) };
+        let worker = Running {
+            mediator,
+            rx,
+            tx,
+            exchange,
+            forward,
+            counters: Arc::clone(&counters),
+            connections: None,
+        };
         let (mailbox, mail) = bounded(1);
         mailbox.send(ProxyMail::Stop).unwrap();
         worker.run(Vec::new(), &mail).unwrap();

@@ -7,10 +7,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use weir_dataplane::collect::{Collector, CollectorConfig};
+use weir_dataplane::connection::Connection;
 use weir_dataplane::counter::Unit;
 use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::Datagram;
-use weir_dataplane::session::SessionLimits;
+use weir_dataplane::session::{SessionLimits, Transport};
 use weir_dataplane::{Counters, Discard, Timestamp};
 
 struct Lab {
@@ -232,6 +233,8 @@ struct Siege {
     /// Records that the honest exporter has sent, and rows that bear its address.
     sent: u64,
     arrived: u64,
+    /// The connection by which one attacks.
+    connection: Option<Connection>,
 }
 
 impl Siege {
@@ -246,7 +249,7 @@ impl Siege {
         let config =
             CollectorConfig { sessions: limits, hold: HoldLimits::default(), batch_rows: 1 << 14 };
         let collector = Collector::new(config, Arc::clone(&counters));
-        Siege { collector, counters, limits, now: 1_000_000, sent: 0, arrived: 0 }
+        Siege { collector, counters, limits, now: 1_000_000, sent: 0, arrived: 0, connection: None }
     }
 
     fn send(&mut self, source: SocketAddr, payload: &[u8]) {
@@ -270,6 +273,15 @@ impl Siege {
     /// One address that means ill, from this port.
     fn attack(&mut self, port: u16, payload: &[u8]) {
         self.send(SocketAddr::from(([203, 0, 113, 1], port)), payload);
+    }
+
+    /// One address that means ill, by a connection from this port.
+    fn attack_connected(&mut self, port: u16, payload: &[u8]) {
+        let source = SocketAddr::from(([203, 0, 113, 1], port));
+        let to = SocketAddr::from(([192, 0, 2, 2], 2055));
+        let connection =
+            self.connection.get_or_insert_with(|| Connection::new(source, to, Transport::Tcp));
+        self.collector.message(connection, payload, Timestamp(self.now));
     }
 
     /// The honest exporter's template.
@@ -428,9 +440,10 @@ fn withdrawals_of_all_in_every_datagram_are_harmless() {
     let all = [0u8, 2, 0, 0].repeat(200);
     let options = [0u8, 3, 0, 0].repeat(4_000);
     for _ in 0..50 {
-        siege.attack(9, &message(10, &set(2, &templates)));
-        siege.attack(9, &message(10, &set(3, &options)));
-        siege.attack(9, &message(10, &[set(2, &all), set(2, &one_field(256, 1))].concat()));
+        siege.attack_connected(9, &message(10, &set(2, &templates)));
+        siege.attack_connected(9, &message(10, &set(3, &options)));
+        let anew = [set(2, &all), set(2, &one_field(256, 1))].concat();
+        siege.attack_connected(9, &message(10, &anew));
         siege.honest_data();
     }
     let counters = siege.end();
@@ -486,7 +499,7 @@ fn templates_and_data_in_turn_end_in_one_counter_each() {
             set(2, &[id.to_be_bytes(), [0, 0]].concat()),
             set(id, &[3; 4]),
         ];
-        siege.attack(9, &message(10, &body.concat()));
+        siege.attack_connected(9, &message(10, &body.concat()));
         siege.honest_data();
     }
     let counters = siege.end();

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use weir_dataplane::collect::{Collector, CollectorConfig};
 use weir_dataplane::hold::{Hold, HoldLimits};
 use weir_dataplane::io::Datagram;
-use weir_dataplane::session::{SessionId, SessionKey, SessionLimits, SessionTable, Taken};
+use weir_dataplane::session::{
+    SessionId, SessionKey, SessionLimits, SessionTable, Taken, Transport,
+};
 use weir_dataplane::wire::set::{Set, TemplateRecords};
 use weir_dataplane::wire::{Protocol, ipfix};
 use weir_dataplane::{Counters, Timestamp};
@@ -56,6 +58,7 @@ fn key(source: u32, domain: u32) -> SessionKey {
         port: 2055,
         protocol: Protocol::Ipfix,
         domain,
+        transport: Transport::Udp,
     }
 }
 

@@ -30,7 +30,7 @@ impl<F> Mediator<F> {
     ) {
         let datagram = Datagram { source, destination, payload };
         let heard = Message::parse(payload)
-            .and_then(|message| Ok((message, self.session(io, &datagram, &message, now)?)));
+            .and_then(|message| Ok((message, self.session(io, &datagram, None, &message, now)?)));
         let Ok((message, id)) = heard else {
             // The kernel copies the beginning of a long one only, and sessions are bounded.
             return self.counters.templates_unheard.add(1);
@@ -59,7 +59,9 @@ impl<F> Mediator<F> {
             let id = SessionId(end);
             let session = self.sessions.get(id).expect("a place below len");
             let next = session.sequence.next().unwrap_or(session.extra.sequence);
-            if let Some(slave) = self.steer.assign(session.key.source.ip()) {
+            if session.key.transport.is_reliable() {
+                bytes += self.tell_owner(io, id, session.last_seen);
+            } else if let Some(slave) = self.steer.assign(session.key.source.ip()) {
                 bytes += self.tell_before(io, id, slave, next);
             }
             end += 1;

@@ -118,11 +118,15 @@ impl<F> Mediator<F> {
                 Distribution::RoundRobin if self.steer.listens(slave, source, id.0) => {
                     self.tell(io, id, slave, now);
                 }
-                Distribution::FlowSource if self.steer.assign(source) == Some(slave) => {
+                Distribution::FlowSource if self.steer.assign(source) != Some(slave) => {}
+                Distribution::FlowSource if session.key.transport.is_reliable() => {
+                    self.tell(io, id, slave, now);
+                }
+                Distribution::FlowSource => {
                     let next = session.sequence.next().unwrap_or(session.extra.sequence);
                     self.tell_in_sequence(io, id, slave, next);
                 }
-                Distribution::RoundRobin | Distribution::FlowSource => {}
+                Distribution::RoundRobin => {}
             }
         }
     }
@@ -147,7 +151,7 @@ impl<F> Mediator<F> {
 
     /// Round robin: tells a slave one session's live templates and options data, in the session's lane;
     /// returns how many bytes they are.
-    fn tell<T: Transmit<Frame = F>>(
+    pub(super) fn tell<T: Transmit<Frame = F>>(
         &mut self,
         io: &mut T,
         id: SessionId,
@@ -191,8 +195,10 @@ impl<F> Mediator<F> {
     pub fn remember(&mut self, most: usize) -> Vec<Remembered> {
         let changed = self.sessions.take_changed(most);
         let remember = |id| {
-            let header = &self.sessions.get(id)?.extra.header;
-            self.sessions.remember(id, header.view())
+            let session = self.sessions.get(id)?;
+            // A connection's templates end with it.
+            let outlives = !session.key.transport.is_reliable();
+            outlives.then(|| self.sessions.remember(id, session.extra.header.view()))?
         };
         changed.into_iter().filter_map(remember).collect()
     }
@@ -252,6 +258,7 @@ impl<F> Mediator<F> {
         now: Timestamp,
     ) {
         for (id, payload) in recalled {
+            self.tell_owner(io, id, now);
             let message = Message::parse(&payload).expect("the encoder writes whole messages");
             let (mut dealer, session, _) = self.dealer(io, id, &message, now);
             dealer.recalled(&message, &session.templates);

@@ -157,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::{SessionKey, SessionLimits};
+    use crate::session::{SessionKey, SessionLimits, Transport};
     use crate::wire::ipfix;
 
     const LIMITS: SessionLimits = SessionLimits {
@@ -176,7 +176,7 @@ mod tests {
 
     fn key(protocol: Protocol) -> SessionKey {
         let source = "[2001:db8::1]:4739".parse().unwrap();
-        SessionKey { source, port: 2055, protocol, domain: 9 }
+        SessionKey { source, port: 2055, protocol, domain: 9, transport: Transport::Udp }
     }
 
     fn set(id: u16, body: &[u8]) -> Vec<u8> {

@@ -245,6 +245,9 @@ impl<X> SessionTable<X> {
             self.current = id.0;
         }
         let slot = &mut self.slots[id.0 as usize];
+        if std::mem::take(&mut slot.session.ended) {
+            slot.session.first_seen = now;
+        }
         slot.session.last_seen = now;
         slot.session.datagrams += 1;
         self.standings[slot.standing as usize].renew(&mut self.standing_links, id.0);
@@ -270,6 +273,11 @@ impl<X> SessionTable<X> {
         slot.is_some_and(|slot| slot.standing == Standing::Established)
     }
 
+    /// Whether the connection of the session in this place has ended.
+    pub fn has_ended(&self, id: SessionId) -> bool {
+        self.get(id).is_some_and(|session| session.ended)
+    }
+
     /// All sessions, in the order of their places.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (SessionId, &Session<X>)> {
         self.slots.iter().enumerate().map(|(at, slot)| (SessionId(at as u32), &slot.session))
@@ -291,6 +299,24 @@ impl<X> SessionTable<X> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Ends a session whose connection has ended: what was learned of it is forgotten, and its place
+    /// is among the first to be given away.
+    ///
+    /// # Panics
+    /// When `id` is not of this table.
+    pub fn end(&mut self, id: SessionId) {
+        self.settle();
+        if self.is_established(id) {
+            self.demote(id.0);
+        } else {
+            self.strip(id.0);
+        }
+        let session = &mut self.slots[id.0 as usize].session;
+        session.sequence = Sequence::default();
+        (session.datagrams, session.records, session.lost) = (0, 0, 0);
+        (session.resets, session.misuses, session.ended) = (0, 0, true);
     }
 
     /// A session that has lost its templates to make room; each is given once. What was written
@@ -343,6 +369,8 @@ impl<X> SessionTable<X> {
             records: 0,
             lost: 0,
             resets: 0,
+            misuses: 0,
+            ended: false,
             extra,
         };
         Slot {
@@ -403,8 +431,10 @@ impl<X> SessionTable<X> {
 
     /// A clock set back makes sessions look idle rather than busy for ever.
     fn is_idle(&self, place: u32, now: Timestamp) -> bool {
-        let last_seen = self.slots.get(place as usize).map(|slot| slot.session.last_seen);
-        last_seen.is_some_and(|seen| now.0.abs_diff(seen.0) > self.limits.idle_ms)
+        let Some(Slot { session, .. }) = self.slots.get(place as usize) else { return false };
+        // A connection says itself when it has ended, and sends no template twice.
+        let may_be_gone = !session.key.transport.is_reliable() || session.ended;
+        may_be_gone && now.0.abs_diff(session.last_seen.0) > self.limits.idle_ms
     }
 
     /// Takes the session in this place off every list; the place is to be filled at once.
@@ -489,7 +519,7 @@ impl<X> SessionTable<X> {
 
     /// Establishes a session if there is room for one more; otherwise it stays on probation, and the
     /// most silent of the established ones may lose its standing to the next.
-    pub(super) fn establish(&mut self, place: u32, now: Timestamp) {
+    pub(crate) fn establish(&mut self, place: u32, now: Timestamp) {
         let most = self.limits.sessions - self.limits.sessions / PROBATION_PART;
         let has_place = self.standings[Standing::Established as usize].len() < most;
         let slot = &mut self.slots[place as usize];
@@ -516,9 +546,13 @@ impl<X> SessionTable<X> {
     /// has been silent for long.
     fn demote_idle(&mut self, now: Timestamp) {
         let place = self.standings[Standing::Established as usize].first();
-        if !self.is_idle(place, now) {
-            return;
+        if self.is_idle(place, now) {
+            self.demote(place);
         }
+    }
+
+    /// Puts an established session on probation, without its templates.
+    fn demote(&mut self, place: u32) {
         let slot = &mut self.slots[place as usize];
         slot.standing = Standing::Bare;
         self.standings[Standing::Established as usize].remove(&mut self.standing_links, place);
@@ -574,7 +608,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::session::Taken;
+    use crate::session::{Taken, Transport};
     use crate::template::MAX_FIELDS;
     use crate::wire::set::{Set, TemplateRecords};
     use crate::wire::{Protocol, ipfix};
@@ -585,7 +619,13 @@ mod tests {
 
     fn of_source(source: u32, domain: u32) -> SessionKey {
         let source = SocketAddr::from(((0x0a00_0000 + source).to_be_bytes(), 4739));
-        SessionKey { source, port: 2055, protocol: Protocol::Ipfix, domain }
+        SessionKey {
+            source,
+            port: 2055,
+            protocol: Protocol::Ipfix,
+            domain,
+            transport: Transport::Udp,
+        }
     }
 
     /// Established at the second message.

@@ -7,6 +7,7 @@ use weir_dataplane::mediate::Distribution;
 use weir_dataplane::wire::fixed::LAYOUTS;
 use weir_dataplane::wire::{Message, Protocol};
 
+mod connected;
 mod gate;
 mod harness;
 mod roster;
