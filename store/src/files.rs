@@ -46,6 +46,20 @@ impl Files {
         file.sync_all()
     }
 
+    /// Appends to a file, and makes that durable. When this fails the file may end in a part of
+    /// `bytes`.
+    pub(crate) fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::options().append(true).open(path)?;
+        if let Err(error) = self.step() {
+            // A fault in the midst of a write leaves half of it, as a full disk does.
+            file.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
+        file.write_all(bytes)?;
+        self.step()?;
+        file.sync_data()
+    }
+
     /// Makes the names in `folder` durable.
     pub(crate) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         self.step()?;

@@ -12,6 +12,7 @@ pub mod error;
 mod files;
 pub mod manifest;
 mod map;
+pub mod names;
 pub mod query;
 pub mod range;
 pub mod reader;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::Batch;
 use crate::error::Error;
 use crate::manifest::SegmentEntry;
+use crate::names::Names;
 use crate::range::TimeRange;
 use crate::segment::SegmentFile;
 
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub(crate) memory: Arc<[Arc<MemoryBatch>]>,
     /// Segments that could not even be listed, with the reason; every answer names them.
     pub(crate) damaged: Arc<[String]>,
+    /// What exporters call things, by now.
+    pub(crate) names: Names,
 }
 
 /// A sealed segment, by what is known without opening it.
@@ -55,6 +58,10 @@ pub struct StoreHealth {
     pub bytes: u64,
     /// Rows that are only in memory.
     pub memory_rows: u64,
+    /// Names of exporters' things that are known.
+    pub names: u64,
+    /// Names that were refused, because their exporter has told too many.
+    pub refused_names: u64,
     /// Rows that were refused because memory was full.
     pub refused_rows: u64,
     /// Seals that failed since the store was opened.
@@ -93,6 +100,11 @@ impl Snapshot {
     pub fn rows(&self) -> u64 {
         let sealed: u64 = self.segments.iter().map(|segment| segment.entry.rows).sum();
         sealed + self.memory.iter().map(|batch| batch.batch.rows() as u64).sum::<u64>()
+    }
+
+    /// What exporters call things.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The sealed segments by age of their sealing.

@@ -12,6 +12,7 @@ use crate::Batch;
 use crate::directory::{self, Directory, Recovery};
 use crate::error::Error;
 use crate::files::Files;
+use crate::names::{self, Learning, Told};
 use crate::reader::{MemoryBatch, Reader, Segment, Snapshot, StoreHealth};
 use crate::segment;
 
@@ -70,6 +71,7 @@ pub struct Store {
     config: StoreConfig,
     directory: Directory,
     folder: Arc<Path>,
+    names: names::journal::Journal,
     segments: Vec<Arc<Segment>>,
     /// What [`Reader`]s see of `segments`.
     published: Arc<[Arc<Segment>]>,
@@ -100,13 +102,18 @@ impl Store {
 
     fn open_with(config: StoreConfig, files: Files) -> Result<(Store, Recovery), Error> {
         config.check()?;
-        let (directory, recovery) = Directory::open(&config.directory, files)?;
+        let (directory, recovery) = Directory::open(&config.directory, files.clone())?;
         let folder: Arc<Path> = directory.path().into();
-        let (snapshot, health) = sealed(&folder, &directory.manifest().segments);
+        let names = names::journal::Journal::open(&folder, files)
+            .map_err(|error| Error::file("read the names in", &*folder, error))?;
+        let (mut snapshot, mut health) = sealed(&folder, &directory.manifest().segments);
+        snapshot.names = names.names().clone();
+        health.names = names.names().read().len() as u64;
         let mut store = Store {
             config,
             directory,
             folder,
+            names,
             segments: snapshot.segments.to_vec(),
             published: Arc::clone(&snapshot.segments),
             slices: Vec::new(),
@@ -130,6 +137,8 @@ impl Store {
         let (manifest, damaged) = directory::read_only(&folder)?;
         let (mut snapshot, health) = sealed(&folder, &manifest.segments);
         snapshot.damaged = damaged.into();
+        snapshot.names = names::journal::read_only(&folder)
+            .map_err(|error| Error::file("read the names in", &*folder, error))?;
         Ok(Reader::new(snapshot, health))
     }
 
@@ -167,6 +176,22 @@ impl Store {
         Ok(())
     }
 
+    /// Takes what exporters call things; readers see it when this returns.
+    ///
+    /// # Errors
+    /// Why it could not be written down. It is known all the same, and written with the next that
+    /// can.
+    pub fn learn(&mut self, told: &Told) -> Result<Learning, Error> {
+        let (learning, written) = self.names.learn(told);
+        self.health.refused_names += learning.refused;
+        if learning.new > 0 {
+            self.health.names = self.names.names().read().len() as u64;
+        }
+        self.publish();
+        written.map_err(|error| Error::file("write", self.names.path(), error))?;
+        Ok(learning)
+    }
+
     /// Seals the slices that are over at `now_ms`, and retries what failed; to be called about
     /// every 100 ms.
     pub fn tick(&mut self, now_ms: u64) {
@@ -195,7 +220,9 @@ impl Store {
     /// # Errors
     /// Why something could not be sealed; its rows are lost with this process.
     pub fn close(mut self) -> Result<(), Error> {
-        self.seal_all()
+        let named = self.names.save();
+        self.seal_all()?;
+        named.map_err(|error| Error::file("write", self.names.path(), error))
     }
 
     /// Seals everything that is in memory, slices that are not over included.
@@ -297,6 +324,7 @@ impl Store {
             segments: Arc::clone(&self.published),
             memory: self.slices.iter().flat_map(|slice| slice.batches.iter().cloned()).collect(),
             damaged: Arc::default(),
+            names: self.names.names().clone(),
         };
         self.reader.publish(snapshot, self.health.clone());
     }
