@@ -31,7 +31,7 @@ fn table(text: &str) -> String {
         let units = units.trim_start_matches('-');
         writeln!(
             rust,
-            "Element {{ id: {number}, name: {name:?}, kind: DataType::{kind}, units: {units:?} }},"
+            "Element {{ enterprise: 0, id: {number}, name: {name:?}, kind: DataType::{kind}, units: {units:?} }},"
         )
         .expect("a string takes what is written to it");
     }

@@ -38,6 +38,8 @@ pub enum DataType {
 /// An information element of IANA's registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element {
+    /// Whose element it is: an IANA private enterprise number, 0 for IANA's own.
+    pub enterprise: u32,
     /// Its number.
     pub id: u16,
     /// Its name.
@@ -52,6 +54,11 @@ impl Element {
     /// The element with this number.
     pub fn from_id(id: u16) -> Option<&'static Element> {
         TABLE.binary_search_by_key(&id, |element| element.id).ok().map(|at| &TABLE[at])
+    }
+
+    /// The element with this number of this enterprise; 0 stands for IANA's own.
+    pub fn find(enterprise: u32, id: u16) -> Option<&'static Element> {
+        (enterprise == 0).then(|| Element::from_id(id)).flatten()
     }
 
     /// The element with this name, in the registry's spelling.
@@ -86,6 +93,9 @@ pub(crate) enum Clock {
 pub(crate) enum Meaning {
     /// A number for this column.
     Number(Column),
+    /// TCP flags for this column. The four bits above them hold the header's length, which is no
+    /// flag, and is to be zero (RFC 7125, Section 3); exporters are known to leave it there.
+    Flags(Column),
     /// What the other direction, or the far side of the exporter, adds to this counter.
     Other(Column),
     /// An IPv4 address, or an IPv4 prefix's.
@@ -137,7 +147,7 @@ const MEANINGS: &[(u32, u16, Meaning, u8)] = {
         (0, 2, Number(Packets), 0),
         (0, 4, Number(Protocol), 0),
         (0, 5, Number(Tos), 0),
-        (0, 6, Number(TcpFlags), 0),
+        (0, 6, Flags(TcpFlags), 0),
         (0, 7, Number(SourcePort), 0),
         (0, 8, AddressV4(SourceAddress), 0),
         (0, 9, Number(SourceMask), 0),

@@ -147,7 +147,10 @@ impl Planner {
             found.map(|&(meaning, _, place)| Source { place, meaning })
         };
         let own = of(|meaning| match meaning {
-            Meaning::Number(c) | Meaning::AddressV4(c) | Meaning::AddressV6(c) => Some(c),
+            Meaning::Number(c)
+            | Meaning::Flags(c)
+            | Meaning::AddressV4(c)
+            | Meaning::AddressV6(c) => Some(c),
             _ => None,
         });
         let other = of(|meaning| match meaning {

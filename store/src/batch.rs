@@ -6,33 +6,66 @@ use crate::for_each_column;
 use crate::{Address, Column};
 
 macro_rules! define_batch {
-    ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
-        /// Rows as columns; every vector has [`Batch::rows`] values.
+    ($($field:ident: $kind:ident = $number:literal, $name:ident, $form:ident, $title:literal,
+       $word:literal, $elements:literal, $meaning:literal;)*) => {
+        /// Rows as columns.
         ///
-        /// A decoder pushes to the columns that it knows and then calls [`Batch::fill`], which
-        /// pads the others with zeroes: no row struct stands between the wire and the column.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        /// A decoder pushes to the columns that it knows and then calls [`Batch::fill`]: no row
+        /// struct stands between the wire and the column. A column of which no row says anything
+        /// stays empty and is *absent*; every other one has [`Batch::rows`] values. The three
+        /// times are never absent.
+        ///
+        /// A decoder that adds rows in many small steps may say [`Batch::grow`] instead of
+        /// [`Batch::fill`]: then a column may be shorter than the rows, and is brought up to them
+        /// when somebody appends to it again, or by [`Batch::settle`] in the end.
+        #[derive(Clone, Debug, Default)]
         pub struct Batch {
             rows: usize,
             $(#[doc = $meaning] pub $field: Vec<$kind>,)*
         }
 
         impl Batch {
-            /// An empty batch with room for `rows` rows, so that appending does not allocate.
+            /// An empty batch with room for `rows` rows of the columns that every flow has, so
+            /// that appending them does not allocate.
             pub fn with_capacity(rows: usize) -> Self {
-                Batch { rows: 0, $($field: Vec::with_capacity(rows),)* }
+                let room = |column: Column| if column.is_common() { rows } else { 0 };
+                Batch { rows: 0, $($field: Vec::with_capacity(room(Column::$name)),)* }
             }
 
-            /// Completes the batch to `rows` rows: shorter columns are padded with zeroes.
+            /// An empty batch with room for `rows` rows of the columns that this one has.
+            #[must_use]
+            pub fn another(&self, rows: usize) -> Self {
+                let room = |column: Column, present: bool| {
+                    if present || column.is_common() { rows } else { 0 }
+                };
+                Batch {
+                    rows: 0,
+                    $($field: Vec::with_capacity(room(Column::$name, !self.$field.is_empty())),)*
+                }
+            }
+
+            /// Completes the batch to `rows` rows: columns that have some values are padded with
+            /// zeroes.
             ///
             /// # Panics
             /// When a column is already longer: the decoder's invariant is broken.
             pub fn fill(&mut self, rows: usize) {
+                self.rows = rows;
+                self.settle();
+            }
+
+            /// Brings every column that has some values up to the batch's rows.
+            ///
+            /// # Panics
+            /// When a column is longer: the decoder's invariant is broken.
+            pub fn settle(&mut self) {
+                let rows = self.rows;
                 $(
                     assert!(self.$field.len() <= rows, concat!("column ", stringify!($field), " is too long"));
-                    self.$field.resize(rows, Default::default());
+                    if !self.$field.is_empty() || Column::$name.is_time() {
+                        self.$field.resize(rows, Default::default());
+                    }
                 )*
-                self.rows = rows;
             }
 
             /// Drops the rows from `rows` on, so that a decoder can take back what it began.
@@ -41,10 +74,18 @@ macro_rules! define_batch {
                 self.rows = self.rows.min(rows);
             }
 
-            /// Appends the rows of `other`.
+            /// Appends the rows of `other`. Both must be settled.
             pub fn append(&mut self, other: &Batch) {
-                $(self.$field.extend_from_slice(&other.$field);)*
-                self.rows += other.rows;
+                let rows = self.rows + other.rows;
+                $(
+                    if !other.$field.is_empty() {
+                        self.$field.resize(self.rows, Default::default());
+                        self.$field.extend_from_slice(&other.$field);
+                    } else if !self.$field.is_empty() {
+                        self.$field.resize(rows, Default::default());
+                    }
+                )*
+                self.rows = rows;
             }
 
             /// A copy of the rows in `range`.
@@ -52,18 +93,43 @@ macro_rules! define_batch {
             /// # Panics
             /// When the range exceeds the batch.
             pub fn range(&self, range: std::ops::Range<usize>) -> Batch {
-                Batch { rows: range.len(), $($field: self.$field[range.clone()].to_vec(),)* }
+                assert!(range.end <= self.rows, "the batch has {} rows", self.rows);
+                Batch {
+                    rows: range.len(),
+                    $($field: self.$field.get(range.clone()).unwrap_or_default().to_vec(),)*
+                }
             }
 
-            /// The values of a column, borrowed.
+            /// The values of a column; those of an absent one are zeroes that are made for it.
             pub fn column(&self, column: Column) -> Values<'_> {
-                match column { $(Column::$name => Element::borrowed(&self.$field),)* }
+                match column {
+                    $(Column::$name => {
+                        if self.$field.len() == self.rows {
+                            Element::borrowed(&self.$field)
+                        } else {
+                            let mut values = self.$field.clone();
+                            values.resize(self.rows, Default::default());
+                            Element::owned(values)
+                        }
+                    })*
+                }
+            }
+
+            /// Whether some row may say something in this column.
+            pub fn has(&self, column: Column) -> bool {
+                match column { $(Column::$name => !self.$field.is_empty(),)* }
             }
 
             /// Appends the little-endian bytes of a column to `bytes`, as a plain column stores
             /// them.
             pub(crate) fn write_plain(&self, column: Column, bytes: &mut Vec<u8>) {
-                match column { $(Column::$name => Element::write_plain(&self.$field, bytes),)* }
+                match column {
+                    $(Column::$name => {
+                        Element::write_plain(&self.$field, bytes);
+                        let missing = self.rows - self.$field.len();
+                        bytes.resize(bytes.len() + missing * column.width(), 0);
+                    })*
+                }
             }
 
             /// Empties the batch and keeps its memory.
@@ -72,10 +138,26 @@ macro_rules! define_batch {
                 self.rows = 0;
             }
         }
+
+        impl PartialEq for Batch {
+            /// Whether the rows say the same; an absent column equals one of zeroes.
+            fn eq(&self, other: &Batch) -> bool {
+                self.rows == other.rows $(&& same(&self.$field, &other.$field))*
+            }
+        }
     };
 }
 
 for_each_column!(define_batch);
+
+impl Eq for Batch {}
+
+/// Whether two columns agree where both have values, and the rest of the longer one is zeroes.
+fn same<T: PartialEq + Default>(a: &[T], b: &[T]) -> bool {
+    let common = a.len().min(b.len());
+    let zero = T::default();
+    a[..common] == b[..common] && a[common..].iter().chain(&b[common..]).all(|v| *v == zero)
+}
 
 impl Batch {
     /// Complete rows.
@@ -87,6 +169,18 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
+
+    /// Says that there are `rows` rows now, and leaves the columns that are shorter as they are;
+    /// see the type.
+    pub fn grow(&mut self, rows: usize) {
+        debug_assert!(self.rows <= rows, "rows are only added");
+        self.rows = rows;
+    }
+
+    /// The columns in which some row may say something.
+    pub fn present(&self) -> impl Iterator<Item = Column> {
+        Column::ALL.iter().copied().filter(|&column| self.has(column))
+    }
 }
 
 impl ColumnSource for Batch {
@@ -97,20 +191,36 @@ impl ColumnSource for Batch {
     fn values(&self, column: Column) -> Result<Values<'_>, Error> {
         Ok(self.column(column))
     }
+
+    fn has(&self, column: Column) -> bool {
+        Batch::has(self, column)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     #[test]
-    fn absent_columns_are_padded_with_zeroes() {
+    fn absent_columns_read_as_zeroes_and_hold_no_memory() {
         let mut batch = Batch::with_capacity(2);
         batch.bytes.extend([10, 20]);
         batch.fill(2);
         assert_eq!(batch.rows(), 2);
-        assert_eq!(batch.packets, [0, 0]);
-        assert_eq!(batch.source_address, [Address::ABSENT; 2]);
+        assert_eq!(batch.column(Column::Packets), Values::U64(Cow::Owned(vec![0, 0])));
+        assert_eq!(batch.column(Column::NatSourceAddress).as_addresses(), [Address::ABSENT; 2]);
+        assert!(!batch.has(Column::Packets) && batch.has(Column::Bytes));
+        assert_eq!(batch.nat_source_address.capacity(), 0);
+    }
+
+    #[test]
+    fn the_times_are_never_absent() {
+        let mut batch = Batch::default();
+        batch.fill(3);
+        assert_eq!(batch.received_ms, [0, 0, 0]);
+        assert_eq!((batch.first_ms.len(), batch.last_ms.len()), (3, 3));
     }
 
     #[test]
@@ -121,5 +231,40 @@ mod tests {
         batch.bytes.push(2);
         batch.truncate(1);
         assert_eq!((batch.rows(), batch.bytes.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_column_that_only_one_of_two_batches_has_is_padded() {
+        let (mut left, mut right) = (Batch::default(), Batch::default());
+        left.source_port.extend([1, 2]);
+        left.fill(2);
+        right.vlan.extend([7]);
+        right.fill(1);
+        left.append(&right);
+        assert_eq!((&left.source_port[..], &left.vlan[..]), (&[1, 2, 0][..], &[0, 0, 7][..]));
+        let middle = left.range(1..3);
+        assert_eq!((&middle.source_port[..], &middle.vlan[..]), (&[2, 0][..], &[0, 7][..]));
+        assert!(!middle.has(Column::Tos));
+    }
+
+    #[test]
+    fn a_batch_that_grew_is_settled_later() {
+        let mut batch = Batch::default();
+        batch.tos.push(5);
+        batch.grow(3);
+        assert_eq!(batch.column(Column::Tos), Values::U8(Cow::Owned(vec![5, 0, 0])));
+        batch.settle();
+        assert_eq!(batch.tos, [5, 0, 0]);
+    }
+
+    #[test]
+    fn an_absent_column_equals_one_of_zeroes() {
+        let (mut left, mut right) = (Batch::default(), Batch::default());
+        left.tos.push(0);
+        left.fill(1);
+        right.fill(1);
+        assert_eq!(left, right);
+        right.tos.push(1);
+        assert_ne!(left, right);
     }
 }

@@ -13,11 +13,15 @@ pub trait ColumnSource {
     /// Rows of every column.
     fn rows(&self) -> usize;
 
-    /// All values of a column.
+    /// All values of a column; those of an absent one are zeroes.
     ///
     /// # Errors
     /// [`Error::Damaged`] when the column's bytes are not what was written.
     fn values(&self, column: Column) -> Result<Values<'_>, Error>;
+
+    /// Whether some row may say something in this column. Of an absent one a reader knows every
+    /// value, and need not ask for them.
+    fn has(&self, column: Column) -> bool;
 }
 
 /// The values of one column by the width of its type.
@@ -89,6 +93,8 @@ impl Values<'_> {
 pub(crate) trait Element: Copy + PartialEq + Sized {
     /// The values without a copy.
     fn borrowed(values: &[Self]) -> Values<'_>;
+    /// The values, given away.
+    fn owned(values: Vec<Self>) -> Values<'static>;
     /// Appends the values' little-endian bytes.
     fn write_plain(values: &[Self], bytes: &mut Vec<u8>);
     /// The values of little-endian bytes, whose length is a multiple of the width.
@@ -102,6 +108,10 @@ macro_rules! number_element {
         impl Element for $type {
             fn borrowed(values: &[Self]) -> Values<'_> {
                 Values::$variant(Cow::Borrowed(values))
+            }
+
+            fn owned(values: Vec<Self>) -> Values<'static> {
+                Values::$variant(Cow::Owned(values))
             }
 
             fn write_plain(values: &[Self], bytes: &mut Vec<u8>) {
@@ -132,6 +142,10 @@ impl Element for Address {
         Values::Address(Cow::Borrowed(values))
     }
 
+    fn owned(values: Vec<Self>) -> Values<'static> {
+        Values::Address(Cow::Owned(values))
+    }
+
     fn write_plain(values: &[Self], bytes: &mut Vec<u8>) {
         bytes.reserve(size_of_val(values));
         for value in values {
@@ -151,10 +165,18 @@ impl Element for Address {
 }
 
 macro_rules! define_decode {
-    ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
+    ($($field:ident: $kind:ident = $number:literal, $name:ident, $form:ident, $title:literal,
+       $word:literal, $elements:literal, $meaning:literal;)*) => {
         /// The values of a plain column's little-endian bytes.
         pub(crate) fn read_plain(column: Column, bytes: &[u8]) -> Values<'static> {
             match column { $(Column::$name => <$kind as Element>::read_plain(bytes),)* }
+        }
+
+        /// Zeroes, `rows` of them.
+        pub fn zeroes(column: Column, rows: usize) -> Values<'static> {
+            match column {
+                $(Column::$name => <$kind as Element>::owned(vec![Default::default(); rows]),)*
+            }
         }
 
         /// A column of `rows` equal values; `bytes` are those of one.

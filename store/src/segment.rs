@@ -14,6 +14,7 @@ use crate::column::{self, ColumnSource, Values};
 use crate::error::Error;
 use crate::map;
 use crate::range::TimeRange;
+use crate::schema::Form;
 use crate::{Batch, Column};
 
 /// The version that this program writes, and the newest that it reads.
@@ -55,7 +56,20 @@ pub(crate) fn encode(slice_ms: u64, batches: &[&Batch]) -> Encoded {
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);
-    let mut directory = Vec::with_capacity(FIXED_BYTES + Column::ALL.len() * ENTRY_BYTES);
+    let mut entries = Vec::with_capacity(Column::COUNT * ENTRY_BYTES);
+    let mut plain = Vec::new();
+    for &column in Column::ALL {
+        if !batches.iter().any(|batch| batch.has(column)) {
+            continue;
+        }
+        plain.clear();
+        batches.iter().for_each(|batch| batch.write_plain(column, &mut plain));
+        // A column that the file lacks reads as zeroes.
+        if plain.iter().any(|byte| *byte != 0) {
+            write_column(column, &plain, &mut bytes, &mut entries);
+        }
+    }
+    let mut directory = Vec::with_capacity(FIXED_BYTES + entries.len());
     for number in [
         rows as u64,
         slice_ms,
@@ -65,16 +79,11 @@ pub(crate) fn encode(slice_ms: u64, batches: &[&Batch]) -> Encoded {
         range.last_max_ms,
         range.received_min_ms,
         range.received_max_ms,
-        Column::ALL.len() as u64,
+        (entries.len() / ENTRY_BYTES) as u64,
     ] {
         directory.extend_from_slice(&number.to_le_bytes());
     }
-    let mut plain = Vec::new();
-    for &column in Column::ALL {
-        plain.clear();
-        batches.iter().for_each(|batch| batch.write_plain(column, &mut plain));
-        write_column(column, &plain, &mut bytes, &mut directory);
-    }
+    directory.extend_from_slice(&entries);
     let offset = bytes.len() as u64;
     let length = u32::try_from(directory.len()).expect("a directory has some hundred bytes");
     bytes.extend_from_slice(&directory);
@@ -232,14 +241,16 @@ impl ColumnSource for SegmentFile {
     fn values(&self, column: Column) -> Result<Values<'_>, Error> {
         let found = self.entries.iter().find(|entry| entry.number == column as u8);
         let Some(entry) = found else {
-            // Written before the column existed.
-            return Ok(column::repeat(column, &[], self.rows));
+            // No row says anything, or it was written before the column existed.
+            return Ok(column::zeroes(column, self.rows));
         };
-        if usize::from(entry.width) != column.width() {
-            return Err(self.damaged(column, format!("its values have {} bytes", entry.width)));
+        let width = usize::from(entry.width);
+        let narrower = width > 0 && width < column.width() && column.form() != Form::Address;
+        if width != column.width() && !narrower {
+            return Err(self.damaged(column, format!("its values have {width} bytes")));
         }
         let stored = self.stored(column, entry)?;
-        let bytes = self.rows * column.width();
+        let bytes = self.rows * width;
         let right = |length: usize, right: usize| {
             if length == right {
                 Ok(())
@@ -247,25 +258,43 @@ impl ColumnSource for SegmentFile {
                 Err(self.damaged(column, format!("it has {length} bytes instead of {right}")))
             }
         };
+        // Written before the column became wider; a number's low bytes come first.
+        let wide = |plain: &[u8]| {
+            let mut wide = vec![0; plain.len() / width * column.width()];
+            let values = wide.chunks_exact_mut(column.width()).zip(plain.chunks_exact(width));
+            values.for_each(|(wide, value)| wide[..width].copy_from_slice(value));
+            wide
+        };
+        let read = |plain: &[u8]| {
+            if narrower {
+                column::read_plain(column, &wide(plain))
+            } else {
+                column::read_plain(column, plain)
+            }
+        };
         match entry.encoding {
             CONSTANT if self.rows == 0 => Ok(column::read_plain(column, &[])),
             CONSTANT => {
-                right(stored.len(), column.width())?;
-                Ok(column::repeat(column, stored, self.rows))
+                right(stored.len(), width)?;
+                Ok(column::repeat(column, &wide(stored), self.rows))
             }
             PLAIN => {
                 right(stored.len(), bytes)?;
-                Ok(column::read_plain(column, stored))
+                Ok(read(stored))
             }
             LZ4 => {
                 let mut plain = vec![0; bytes];
                 let length = lz4_flex::block::decompress_into(stored, &mut plain)
                     .map_err(|error| self.damaged(column, error.to_string()))?;
                 right(length, bytes)?;
-                Ok(column::read_plain(column, &plain))
+                Ok(read(&plain))
             }
             other => Err(self.damaged(column, format!("unknown encoding {other}"))),
         }
+    }
+
+    fn has(&self, column: Column) -> bool {
+        self.entries.iter().any(|entry| entry.number == column as u8)
     }
 }
 

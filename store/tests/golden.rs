@@ -44,6 +44,7 @@ fn rows() -> Batch {
             vlan: 7,
             exporter: Address::from_v4([203, 0, 113, 1]),
             observation_domain: 256,
+            ..FlowRow::default()
         });
     }
     batch

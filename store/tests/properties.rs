@@ -47,7 +47,7 @@ prop_compose! {
             source_port: ports.0,
             destination_port: ports.1,
             protocol,
-            tcp_flags: bytes.0,
+            tcp_flags: bytes.0.into(),
             tos: bytes.1,
             packets: counters.0,
             bytes: counters.1,
@@ -56,6 +56,9 @@ prop_compose! {
             source_as: small.2,
             destination_as: small.3,
             vlan: small.4,
+            nat_source_port: ports.0 / 3,
+            nat_source_address: addresses.2,
+            source_mac: u64::from(bytes.1) << 40,
             ..FlowRow::default()
         }
     }
@@ -73,7 +76,7 @@ enum Filter {
     Ports(Side, Vec<u16>),
     System(Side, u32),
     Interface(Side, u32),
-    Flags(u8),
+    Flags(u16),
     Counter(&'static str, &'static str, u64),
     Router(Address),
     Not(Box<Filter>),
@@ -249,7 +252,7 @@ fn filter() -> impl Strategy<Value = Filter> {
         (side(), prop::collection::vec(0..5u16, 1..4)).prop_map(|(s, p)| Filter::Ports(s, p)),
         (side(), 0..3u32).prop_map(|(side, number)| Filter::System(side, number)),
         (direction, 0..3u32).prop_map(|(side, number)| Filter::Interface(side, number)),
-        (1..=u8::MAX).prop_map(Filter::Flags),
+        (1..=0xff_u16).prop_map(Filter::Flags),
         (prop::sample::select(counters), sign(), 0..200u64)
             .prop_map(|(name, sign, value)| Filter::Counter(name, sign, value)),
         address().prop_map(Filter::Router),

@@ -72,7 +72,7 @@ impl<'a> Records<'a> {
 }
 
 /// A value that a column holds.
-trait Cell: Copy {
+trait Cell: Copy + Default {
     /// This value and that of the column's next source, as one.
     fn merge(self, next: Self) -> Self;
 
@@ -88,11 +88,20 @@ macro_rules! impl_cell_for_numbers {
                 $merge(self, next)
             }
 
-            /// A number too wide for the column keeps its low bytes: TCP flags of two bytes keep
-            /// the flags that have names.
+            /// A number too wide for the column keeps its low bytes.
             #[inline]
-            fn read(records: Records<'_>, _: Meaning, place: Place, mut each: impl FnMut(Self)) {
-                records.numbers(place, |value| each(value as $kind));
+            fn read(
+                records: Records<'_>,
+                meaning: Meaning,
+                place: Place,
+                mut each: impl FnMut(Self),
+            ) {
+                match meaning {
+                    Meaning::Flags(_) => {
+                        records.numbers(place, |value| each((value & 0x0fff) as $kind));
+                    }
+                    _ => records.numbers(place, |value| each(value as $kind)),
+                }
             }
         }
     )*};
@@ -128,8 +137,8 @@ impl Cell for Address {
     }
 }
 
-/// Appends the columns that the plan names, one value a record. The batch's rows are incomplete
-/// until the caller fills it.
+/// Appends the columns that the plan names, one value a record. The rows are complete but for what
+/// the message says of all its records, and the batch is not settled.
 pub(super) fn append(
     batch: &mut Batch,
     records: Records<'_>,
@@ -137,34 +146,39 @@ pub(super) fn append(
     places: &[Place],
     header: &Header,
 ) {
+    let begin = batch.rows();
     macro_rules! append_columns {
-        ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
+        ($($field:ident: $kind:ident = $number:literal, $name:ident, $form:ident, $title:literal,
+       $word:literal, $elements:literal, $meaning:literal;)*) => {
             for column in &plan.columns {
                 let sources = column.sources.iter().map(|s| (s.meaning, places[usize::from(s.place)]));
                 match column.column {
-                    $(Column::$name => append_column(&mut batch.$field, records, sources),)*
+                    $(Column::$name => append_column(&mut batch.$field, begin, records, sources),)*
                 }
             }
         };
     }
-    let ports = batch.destination_port.len();
     for_each_column!(append_columns);
     if !plan.icmp.is_empty() {
-        batch.destination_port.resize(ports + records.len(), 0);
-        fill_icmp(&mut batch.destination_port[ports..], records, &plan.icmp, places);
+        batch.destination_port.resize(begin + records.len(), 0);
+        fill_icmp(&mut batch.destination_port[begin..], records, &plan.icmp, places);
     }
     append_times(batch, records, &plan.times, places, header);
+    batch.grow(begin + records.len());
 }
 
-/// Appends the first source's values and merges the later ones' into them.
+/// Appends the first source's values behind the `begin` rows before, and merges the later ones' into
+/// them.
 #[inline]
 fn append_column<T: Cell>(
     out: &mut Vec<T>,
+    begin: usize,
     records: Records<'_>,
     mut sources: impl Iterator<Item = (Meaning, Place)>,
 ) {
-    let begin = out.len();
     let Some((meaning, place)) = sources.next() else { return };
+    // Rows of templates that do not know the column may stand between.
+    out.resize(begin, T::default());
     out.reserve(records.len());
     T::read(records, meaning, place, |value| out.push(value));
     for (meaning, place) in sources {

@@ -110,13 +110,12 @@ impl Decoder<'_> {
         end.map(|()| count)
     }
 
-    /// Completes `count` rows whose own columns were appended.
+    /// Completes the last `count` rows by what their message says of them all.
     fn complete(&mut self, count: usize) {
-        let rows = self.batch.rows() + count;
+        let rows = self.batch.rows();
         self.batch.received_ms.resize(rows, self.header.received_ms);
         self.batch.exporter.resize(rows, self.header.exporter);
         self.batch.observation_domain.resize(rows, self.header.domain);
-        self.batch.fill(rows);
         self.counters.records_decoded.add(count as u64);
         self.session.records += count as u64;
     }

@@ -77,6 +77,49 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Appends the row to the batch.
+    fn write(&self, batch: &mut Batch, sample: &FlowSample<'_>, now_ms: u64) {
+        let rows = batch.rows();
+        macro_rules! push {
+            ($($field:ident: $value:expr;)*) => {$(put(&mut batch.$field, rows, $value);)*};
+        }
+        let address = |address: Option<IpAddr>| address.map_or(Address::ABSENT, Address::from);
+        let ports = self.ip.and_then(|ip| ip.ports).unwrap_or_default();
+        let bytes = if self.ip_bytes > 0 { self.ip_bytes } else { self.frame_bytes };
+        batch.first_ms.push(now_ms);
+        batch.last_ms.push(now_ms);
+        push! {
+            packets: 1;
+            bytes: bytes.into();
+            input_interface: sample.input().index();
+            output_interface: sample.output().index();
+            source_address: address(self.ip.map(|ip| ip.source));
+            destination_address: address(self.ip.map(|ip| ip.destination));
+            protocol: self.ip.map_or(0, |ip| ip.protocol);
+            tos: self.ip.map_or(0, |ip| ip.tos);
+            source_port: ports.source;
+            destination_port: ports.destination;
+            tcp_flags: ports.tcp_flags.into();
+            vlan: self.vlan;
+            next_hop: address(self.next_hop.or(self.bgp_next_hop));
+            source_mask: self.source_mask;
+            destination_mask: self.destination_mask;
+            source_as: self.source_as;
+            destination_as: self.destination_as;
+        }
+        batch.grow(rows + 1);
+    }
+}
+
+/// Puts a value behind the `rows` before; a column that no sample fills stays absent.
+fn put<T: Clone + Default + PartialEq>(column: &mut Vec<T>, rows: usize, value: T) {
+    if value != T::default() {
+        column.resize(rows, T::default());
+        column.push(value);
+    }
+}
+
 /// An IP header that came without its packet, as if it had been read from one.
 fn without_packet(ip: &Ip) -> sampled::Ip {
     sampled::Ip {
@@ -90,8 +133,8 @@ fn without_packet(ip: &Ip) -> sampled::Ip {
     }
 }
 
-/// Appends the columns that a sample has values for; the batch's row is incomplete until the caller
-/// fills it.
+/// Appends a row with what a sample says; it is complete but for what the datagram says of all its
+/// samples, and the batch is not settled.
 ///
 /// # Errors
 /// [`Discard::SampleMalformed`] when a record is; the row has what the records before it say.
@@ -102,27 +145,6 @@ pub(super) fn append(
 ) -> Result<(), Discard> {
     let mut row = Row::default();
     let outcome = sample.records().try_for_each(|record| record.map(|record| row.take(&record)));
-    let address = |address: Option<IpAddr>| address.map_or(Address::ABSENT, Address::from);
-    let ports = row.ip.and_then(|ip| ip.ports).unwrap_or_default();
-    batch.first_ms.push(now_ms);
-    batch.last_ms.push(now_ms);
-    batch.packets.push(1);
-    let bytes = if row.ip_bytes > 0 { row.ip_bytes } else { row.frame_bytes };
-    batch.bytes.push(bytes.into());
-    batch.input_interface.push(sample.input().index());
-    batch.output_interface.push(sample.output().index());
-    batch.source_address.push(address(row.ip.map(|ip| ip.source)));
-    batch.destination_address.push(address(row.ip.map(|ip| ip.destination)));
-    batch.protocol.push(row.ip.map_or(0, |ip| ip.protocol));
-    batch.tos.push(row.ip.map_or(0, |ip| ip.tos));
-    batch.source_port.push(ports.source);
-    batch.destination_port.push(ports.destination);
-    batch.tcp_flags.push(ports.tcp_flags);
-    batch.vlan.push(row.vlan);
-    batch.next_hop.push(address(row.next_hop.or(row.bgp_next_hop)));
-    batch.source_mask.push(row.source_mask);
-    batch.destination_mask.push(row.destination_mask);
-    batch.source_as.push(row.source_as);
-    batch.destination_as.push(row.destination_as);
+    row.write(batch, sample, now_ms);
     outcome
 }

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::query::groups::SortedGroups;
 use crate::query::partial::Coverage;
 use crate::query::question::{Key, Order};
-use crate::query::row::FlowRow;
+use crate::query::row::{Cell, FlowRow};
+
 use crate::query::totals::Totals;
+use crate::schema::Form;
 use crate::{Address, Column};
 
 /// An answer: rows of typed values under typed columns, and sums over everything that matched.
@@ -86,7 +88,13 @@ pub enum Value {
     /// An IP protocol number.
     Protocol(u8),
     /// TCP flags.
-    Flags(u8),
+    Flags(u16),
+    /// An Ethernet address in the low six bytes.
+    Mac(u64),
+    /// An entry of an MPLS label stack.
+    Label(u32),
+    /// An application id: the engine in the highest byte, its selector in the others.
+    Application(u64),
     /// A fraction, such as a percentage.
     Fraction(f64),
 }
@@ -101,13 +109,16 @@ impl Answer {
             column("first_ms", "Date first seen", Unit::TimeMs),
             column("duration_ms", "Duration", Unit::DurationMs),
         ];
-        let plain = Column::ALL.iter().filter(|column| **column != Column::First);
-        columns.extend(plain.map(|&field| {
+        let said = |column: Column| rows.iter().any(|row| !row.cell(column).is_absent());
+        let shown = |column: &Column| column.is_common() || said(*column);
+        let plain = Column::ALL.iter().copied().filter(|&column| column != Column::First);
+        let plain: Vec<Column> = plain.filter(shown).collect();
+        columns.extend(plain.iter().map(|&field| {
             let (title, unit) = flow_heading(field);
             column(field.name(), title, unit)
         }));
         columns.push(column("flows", "Flows", Unit::Flows));
-        let rows = rows.iter().map(flow_values).collect();
+        let rows = rows.iter().map(|row| flow_values(row, &plain)).collect();
         let available = totals.flows;
         Answer { columns, rows, available, kind: Kind::Flows, totals, coverage }
     }
@@ -157,72 +168,34 @@ fn measure(totals: &Totals, order: Order) -> u64 {
 }
 
 fn flow_heading(field: Column) -> (&'static str, Unit) {
-    match field {
-        Column::Received => ("Received", Unit::TimeMs),
-        Column::First => ("Date first seen", Unit::TimeMs),
-        Column::Last => ("Date last seen", Unit::TimeMs),
-        Column::SourceAddress => ("Src IP Addr", Unit::None),
-        Column::DestinationAddress => ("Dst IP Addr", Unit::None),
-        Column::SourcePort => ("Src Pt", Unit::None),
-        Column::DestinationPort => ("Dst Pt", Unit::None),
-        Column::Protocol => ("Proto", Unit::None),
-        Column::TcpFlags => ("Flags", Unit::None),
-        Column::Tos => ("Tos", Unit::None),
-        Column::Packets => ("Packets", Unit::Packets),
-        Column::Bytes => ("Bytes", Unit::Bytes),
-        Column::InputInterface => ("Input", Unit::None),
-        Column::OutputInterface => ("Output", Unit::None),
-        Column::NextHop => ("Next-hop IP", Unit::None),
-        Column::SourceAs => ("Src AS", Unit::None),
-        Column::DestinationAs => ("Dst AS", Unit::None),
-        Column::SourceMask => ("SMask", Unit::None),
-        Column::DestinationMask => ("DMask", Unit::None),
-        Column::Direction => ("Dir", Unit::None),
-        Column::Vlan => ("Vlan", Unit::None),
-        Column::Exporter => ("Router IP", Unit::None),
-        Column::ObservationDomain => ("Obs domain", Unit::None),
-    }
+    let unit = match field.form() {
+        Form::TimeMs => Unit::TimeMs,
+        Form::Packets => Unit::Packets,
+        Form::Bytes => Unit::Bytes,
+        _ => Unit::None,
+    };
+    (field.title(), unit)
 }
 
-fn flow_values(row: &FlowRow) -> Vec<Value> {
+fn flow_values(row: &FlowRow, columns: &[Column]) -> Vec<Value> {
     let mut values =
         vec![Value::Number(row.first_ms), Value::Number(row.last_ms.saturating_sub(row.first_ms))];
-    macro_rules! push_values {
-        ($($field:ident: $kind:ident = $number:literal, $name:ident, $meaning:literal;)*) => {
-            $(if Column::$name != Column::First {
-                values.push(typed(Column::$name, row.$field.into()));
-            })*
-        };
-    }
-    crate::for_each_column!(push_values);
+    values.extend(columns.iter().map(|&column| typed(column, row.cell(column))));
     values.push(Value::Number(1));
     values
 }
 
-macro_rules! value_from_number {
-    ($($type:ident),*) => {$(
-        impl From<$type> for Value {
-            fn from(number: $type) -> Value {
-                Value::Number(number.into())
-            }
-        }
-    )*};
-}
-
-value_from_number!(u8, u16, u32, u64);
-
-impl From<Address> for Value {
-    fn from(address: Address) -> Value {
-        Value::Address(address)
-    }
-}
-
 /// The value with the type that its column gives it.
-fn typed(column: Column, value: Value) -> Value {
-    match (column, value) {
-        (Column::Protocol, Value::Number(number)) => Value::Protocol(number as u8),
-        (Column::TcpFlags, Value::Number(number)) => Value::Flags(number as u8),
-        (_, value) => value,
+fn typed(column: Column, cell: Cell) -> Value {
+    match (column.form(), cell) {
+        (_, Cell::Address(address)) => Value::Address(address),
+        // The columns of these forms have one byte, or two.
+        (Form::Protocol, Cell::Number(number)) => Value::Protocol(number as u8),
+        (Form::Flags, Cell::Number(number)) => Value::Flags(number as u16),
+        (Form::Mac, Cell::Number(number)) => Value::Mac(number),
+        (Form::Label, Cell::Number(number)) => Value::Label(number as u32),
+        (Form::Application, Cell::Number(number)) => Value::Application(number),
+        (_, Cell::Number(number)) => Value::Number(number),
     }
 }
 
@@ -274,7 +247,7 @@ fn group_values(key: &[u8], keys: &[Key], group: &Totals, totals: &Totals) -> Ve
         let column = key.sides().0;
         values.push(match bytes.as_array() {
             Some(address) => Value::Address(Address(*address)),
-            None => typed(column, Value::Number(number())),
+            None => typed(column, Cell::Number(number())),
         });
     }
     let share = |part: u64, whole: u64| {

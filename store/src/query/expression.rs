@@ -53,9 +53,9 @@ pub enum Test {
         ranges: Vec<(Address, Address)>,
     },
     /// All of these TCP flags are set.
-    Flags(u8),
+    Flags(u16),
     /// Any of these TCP flags is set.
-    AnyFlag(u8),
+    AnyFlag(u16),
     /// A number that several columns make.
     Measure {
         /// Which.
@@ -309,6 +309,9 @@ pub(crate) fn disjoint(mut ranges: Vec<(Address, Address)>) -> Vec<(Address, Add
 
 impl Test {
     fn select(&self, source: &impl ColumnSource) -> Result<Selection, Error> {
+        if let Some(passes) = self.without(source) {
+            return Ok(Selection::of(source.rows(), |_| passes));
+        }
         Ok(match self {
             Test::Number { column, compare, value } => {
                 numbers(&source.values(*column)?, compare_with(*compare, *value))
@@ -331,6 +334,25 @@ impl Test {
                 measures(source, *measure, compare_with(*compare, *value))?
             }
         })
+    }
+}
+
+impl Test {
+    /// Whether every row of a source that lacks the column passes, or none; `None` when its values
+    /// must be looked at.
+    fn without(&self, source: &impl ColumnSource) -> Option<bool> {
+        let absent = |column: &Column| !source.has(*column);
+        match self {
+            Test::Number { column, compare, value } => {
+                absent(column).then(|| compare.holds(0, *value))
+            }
+            Test::NumberIn { column, values } => absent(column).then(|| values.first() == Some(&0)),
+            Test::AddressIn { column, ranges } => absent(column)
+                .then(|| ranges.first().is_some_and(|(first, _)| *first == Address::ABSENT)),
+            Test::Flags(all) => absent(&Column::TcpFlags).then_some(*all == 0),
+            Test::AnyFlag(_) => absent(&Column::TcpFlags).then_some(false),
+            Test::Measure { .. } => None,
+        }
     }
 }
 
@@ -413,6 +435,10 @@ mod tests {
             fn rows(&self) -> usize {
                 70
             }
+            fn has(&self, _: Column) -> bool {
+                unreachable!("the other parts of the filter decide nothing any more")
+            }
+
             fn values(&self, column: Column) -> Result<Values<'_>, Error> {
                 panic!("{column:?} is read")
             }

@@ -658,7 +658,7 @@ fn family_6() -> Expression {
 }
 
 /// TCP flags by nfdump's letters (any mix) or by one name.
-fn flag_bits(text: &str) -> Option<u8> {
+fn flag_bits(text: &str) -> Option<u16> {
     let name = text.to_ascii_uppercase();
     let named = [
         ("FIN", 0x01),
@@ -675,7 +675,7 @@ fn flag_bits(text: &str) -> Option<u8> {
     }
     let letter = |letter: char| match letter {
         'X' => Some(0x3f),
-        _ => "FSRPAUEC".find(letter).map(|bit| 1u8 << bit),
+        _ => "FSRPAUEC".find(letter).map(|bit| 1u16 << bit),
     };
     name.chars().try_fold(0, |bits, next| letter(next).map(|bit| bits | bit))
 }
@@ -694,7 +694,7 @@ mod tests {
             source_port: ports.0,
             destination_port: ports.1,
             protocol: protocol as u8,
-            tcp_flags: flags as u8,
+            tcp_flags: flags as u16,
             tos: tos as u8,
             packets,
             bytes,

@@ -255,7 +255,10 @@ fn endpoint(address: Option<Value>, port: &str) -> String {
 fn as_number(value: Value) -> u64 {
     match value {
         Value::Number(number) => number,
-        Value::Protocol(number) | Value::Flags(number) => number.into(),
+        Value::Protocol(number) => number.into(),
+        Value::Flags(number) => number.into(),
+        Value::Mac(number) | Value::Application(number) => number,
+        Value::Label(number) => number.into(),
         Value::Address(_) | Value::Fraction(_) => 0,
     }
 }
@@ -277,6 +280,9 @@ fn shown(value: &Value, unit: Unit) -> String {
             protocol::name(*number).map_or_else(|| number.to_string(), str::to_ascii_uppercase)
         }
         (Value::Flags(flags), _) => flags_text(*flags),
+        (Value::Mac(mac), _) => mac_text(*mac),
+        (Value::Label(entry), _) => label_text(*entry),
+        (Value::Application(id), _) => application_text(*id),
         (Value::Address(address), _) => address.to_string(),
         (Value::Fraction(fraction), _) => format!("{fraction:.1}"),
     }
@@ -286,7 +292,11 @@ fn shown(value: &Value, unit: Unit) -> String {
 fn raw(value: &Value) -> String {
     match value {
         Value::Number(number) => number.to_string(),
-        Value::Protocol(number) | Value::Flags(number) => number.to_string(),
+        Value::Protocol(number) => number.to_string(),
+        Value::Flags(number) => number.to_string(),
+        Value::Mac(mac) => mac_text(*mac),
+        Value::Label(entry) => entry.to_string(),
+        Value::Application(id) => application_text(*id),
         Value::Address(address) => address.to_string(),
         Value::Fraction(fraction) => format!("{fraction:.3}"),
     }
@@ -295,20 +305,49 @@ fn raw(value: &Value) -> String {
 fn json_value(value: &Value) -> serde_json::Value {
     match value {
         Value::Number(number) => (*number).into(),
-        Value::Protocol(number) | Value::Flags(number) => (*number).into(),
+        Value::Protocol(number) => (*number).into(),
+        Value::Flags(number) => (*number).into(),
+        Value::Label(number) => (*number).into(),
+        Value::Mac(0) | Value::Application(0) => serde_json::Value::Null,
+        Value::Mac(mac) => mac_text(*mac).into(),
+        Value::Application(id) => application_text(*id).into(),
         Value::Address(address) if *address == Address::ABSENT => serde_json::Value::Null,
         Value::Address(address) => address.to_string().into(),
         Value::Fraction(fraction) => ((fraction * 1000.0).round() / 1000.0).into(),
     }
 }
 
-/// nfdump's eight places, CWR to FIN.
-fn flags_text(flags: u8) -> String {
+/// nfdump's eight places, CWR to FIN; a number where a bit is set that has no letter there.
+fn flags_text(flags: u16) -> String {
+    if flags > 0xff {
+        return format!("0x{flags:x}");
+    }
     "CEUAPRSF"
         .chars()
         .enumerate()
         .map(|(at, letter)| if flags & (0x80 >> at) != 0 { letter } else { '.' })
         .collect()
+}
+
+/// `00:1b:21:3c:9d:f8`.
+pub fn mac_text(mac: u64) -> String {
+    let [_, _, bytes @ ..] = mac.to_be_bytes();
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// `label-experimental-bottom`, as nfdump writes an entry of a label stack.
+pub fn label_text(entry: u32) -> String {
+    format!("{}-{}-{}", entry >> 4, entry >> 1 & 7, entry & 1)
+}
+
+/// `engine:selector`, as RFC 6759 writes an application id in words; of the engine that names
+/// enterprises (20, PANA-L7-PEN) the selector is the enterprise and its own number.
+pub fn application_text(id: u64) -> String {
+    let (engine, selector) = (id >> 56, id & 0x00ff_ffff_ffff_ffff);
+    match engine {
+        20 => format!("20:{}:{}", selector >> 24, selector & 0x00ff_ffff),
+        _ => format!("{engine}:{selector}"),
+    }
 }
 
 /// `2026-11-22 18:00:01.123`, in UTC.

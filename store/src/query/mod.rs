@@ -25,7 +25,7 @@ pub use filter::FilterError;
 pub use partial::{Coverage, MAX_PARTIAL_BYTES, Partial};
 pub use plan::{Limits, Plan};
 pub use question::{Key, Order, Question, View};
-pub use row::FlowRow;
+pub use row::{Cell, FlowRow};
 pub use scan::{answer, answer_until};
 pub use stop::Stop;
 pub use totals::Totals;

@@ -18,7 +18,7 @@ use crate::query::totals::Totals;
 pub const MAX_PARTIAL_BYTES: usize = 128 << 20;
 
 /// The version of the wire form.
-const WIRE_VERSION: u8 = 1;
+const WIRE_VERSION: u8 = 2;
 
 /// The most names of damaged segments that a partial carries.
 const MAX_DAMAGED: usize = 1000;

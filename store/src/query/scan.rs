@@ -87,7 +87,7 @@ enum Found {
 
 /// A row in listing order.
 #[derive(PartialEq, Eq)]
-struct Listed(FlowRow);
+struct Listed(Box<FlowRow>);
 
 impl Ord for Listed {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -180,9 +180,9 @@ impl<'a> Scan<'a> {
             self.totals.add(&sums);
             let latest = rows.peek().map_or(u64::MAX, |latest| latest.0.first_ms);
             if rows.len() < *keep {
-                rows.push(Listed(columns.row(row)));
+                rows.push(Listed(Box::new(columns.row(row))));
             } else if sums.first_ms <= latest {
-                rows.push(Listed(columns.row(row)));
+                rows.push(Listed(Box::new(columns.row(row))));
                 rows.pop();
             }
         }
@@ -227,7 +227,7 @@ impl<'a> Scan<'a> {
                 if rows.len() > self.limits.rows {
                     return Err(Error::TooManyRows { bound: self.limits.rows });
                 }
-                let rows = rows.into_sorted_vec().into_iter().map(|listed| listed.0).collect();
+                let rows = rows.into_sorted_vec().into_iter().map(|listed| *listed.0).collect();
                 Ok(Partial::of_flows(limit, rows, self.totals, self.coverage))
             }
             Found::Groups(groups) => {
