@@ -11,6 +11,7 @@ pub mod configuration;
 pub mod connection;
 pub mod counter;
 mod deal;
+pub mod describe;
 pub mod element;
 pub mod encode;
 pub mod forward;

@@ -278,7 +278,7 @@ impl Layout {
 
 /// Where the value lies whose length stands at `at` (RFC 7011, Section 7), if it is all there.
 #[inline]
-fn variable_value(bytes: &[u8], at: usize) -> Option<Range<usize>> {
+pub(crate) fn variable_value(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let (start, length) = match *bytes.get(at..)? {
         [0xff, high, low, ..] => (at + 3, usize::from(u16::from_be_bytes([high, low]))),
         [0xff, ..] | [] => return None,

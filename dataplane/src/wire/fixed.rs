@@ -9,7 +9,9 @@
 
 use std::ops::Range;
 
-use super::{Protocol, netflow1, netflow5, netflow6, netflow7, netflow8, read_u16, read_u32};
+use super::{
+    HeaderField, Protocol, netflow1, netflow5, netflow6, netflow7, netflow8, read_u16, read_u32,
+};
 use super::{write_u16, write_u32};
 use crate::Discard;
 
@@ -88,6 +90,49 @@ pub static LAYOUTS: [&Layout; LAYOUTS_COUNT] = {
         &v8[13],
     ]
 };
+
+/// The headers' fields: version 1 ends before the sequence number, versions 6 and 7 before the
+/// aggregation, and what they have where version 5 says how it sampled is reserved.
+static HEADER_FIELDS: [HeaderField; 14] = [
+    HeaderField::new("version", 0..2),
+    HeaderField::new("count", field::COUNT),
+    HeaderField::new("sysUptime", field::UPTIME),
+    HeaderField::new("unixSeconds", field::UNIX_SECS),
+    HeaderField::new("unixNanoseconds", field::UNIX_NSECS),
+    HeaderField::new("flowSequence", field::SEQUENCE),
+    HeaderField::new("engineType", 20..21),
+    HeaderField::new("engineId", 21..22),
+    HeaderField::new("samplingInterval", 22..24),
+    HeaderField::new("reserved", 22..24),
+    HeaderField::new("aggregation", 22..23),
+    HeaderField::new("aggregationVersion", 23..24),
+    HeaderField::new("reserved", 24..28),
+    HeaderField::new("reserved", 20..24),
+];
+
+impl Layout {
+    /// The fields of a record that have no information element.
+    pub fn named(&self) -> &'static [HeaderField] {
+        match self.protocol {
+            Protocol::Netflow6 => &netflow6::NAMED,
+            Protocol::Netflow7 => &netflow7::NAMED,
+            Protocol::Netflow8 => netflow8::named(self.scheme),
+            _ => &[],
+        }
+    }
+
+    /// The header's fields in their order.
+    pub fn header_fields(&self) -> impl Iterator<Item = &'static HeaderField> + use<> {
+        let chosen: &[Range<usize>] = match self.protocol {
+            Protocol::Netflow1 => &[0..5],
+            Protocol::Netflow5 => &[0..9],
+            Protocol::Netflow7 => &[0..6, 13..14],
+            Protocol::Netflow8 => &[0..8, 10..13],
+            _ => &[0..8, 9..10],
+        };
+        chosen.iter().flat_map(|range| &HEADER_FIELDS[range.clone()])
+    }
+}
 
 /// A packet whose counted records are all present.
 #[derive(Clone, Copy, Debug)]

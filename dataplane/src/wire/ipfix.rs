@@ -4,8 +4,10 @@
 //! it are not the message's and are ignored; a length that leaves the datagram means that the end
 //! was lost on the way.
 
-use super::set::Sets;
-use super::{read_u16, read_u32, write_u16, write_u32};
+use std::ops::Range;
+
+use super::set::{self, FieldSpecifier, Sets};
+use super::{HeaderField, read_u16, read_u32, write_u16, write_u32};
 use crate::Discard;
 
 /// The version field's value.
@@ -27,6 +29,15 @@ mod field {
     pub(super) const SEQUENCE: Range<usize> = 8..12;
     pub(super) const DOMAIN: Range<usize> = 12..16;
 }
+
+/// The header's fields (RFC 7011, Section 3.1).
+pub static HEADER_FIELDS: [HeaderField; 5] = [
+    HeaderField::new("version", 0..2),
+    HeaderField::new("length", field::LENGTH),
+    HeaderField::new("exportTime", field::EXPORT_TIME),
+    HeaderField::new("sequenceNumber", field::SEQUENCE),
+    HeaderField::new("observationDomainId", field::DOMAIN),
+];
 
 /// An IPFIX message that is all there.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +94,30 @@ impl<'a> Message<'a> {
     pub fn sets(&self) -> Sets<'a> {
         Sets::new(&self.bytes[HEADER_LENGTH..])
     }
+}
+
+/// The header of a basicList: its semantic, its element with the length of a value, and where the
+/// values begin (RFC 6313, Section 4.5.1).
+pub fn basic_list(bytes: &[u8]) -> Option<(u8, FieldSpecifier, usize)> {
+    let (&semantic, rest) = bytes.split_first()?;
+    let field = set::field_specifier(rest)?;
+    Some((semantic, field.0, 1 + field.1))
+}
+
+/// The header of a subTemplateList: its semantic, its template, and where the records begin
+/// (RFC 6313, Section 4.5.2).
+pub fn sub_template_list(bytes: &[u8]) -> Option<(u8, u16, usize)> {
+    let head = bytes.first_chunk::<3>()?;
+    Some((head[0], read_u16(head, 1..3), head.len()))
+}
+
+/// A run of records at the head of what follows the semantic of a subTemplateMultiList: its
+/// template, and where its records stand (RFC 6313, Section 4.5.3).
+pub fn sub_template_run(bytes: &[u8]) -> Option<(u16, Range<usize>)> {
+    let head = bytes.first_chunk::<4>()?;
+    let (id, length) = (read_u16(head, 0..2), usize::from(read_u16(head, 2..4)));
+    let fits = (head.len()..=bytes.len()).contains(&length);
+    fits.then_some((id, head.len()..length))
 }
 
 /// Whether records may move between messages under these two headers and keep their meaning:

@@ -182,6 +182,21 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A field of a header: what its protocol calls it, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderField {
+    /// The protocol's own name.
+    pub name: &'static str,
+    /// Bytes from the header's first.
+    pub at: Range<usize>,
+}
+
+impl HeaderField {
+    pub(crate) const fn new(name: &'static str, at: Range<usize>) -> Self {
+        HeaderField { name, at }
+    }
+}
+
 /// Reads a big-endian number of two bytes; the view's check has made sure of the range.
 #[inline]
 pub(crate) fn read_u16(bytes: &[u8], field: Range<usize>) -> u16 {

@@ -5,7 +5,7 @@
 //! it. The layout is the one that flow-tools reads.
 
 use super::fixed::{Layout, Packet};
-use super::{Protocol, netflow5};
+use super::{HeaderField, Protocol, netflow5};
 use crate::Discard;
 
 /// The version field's value.
@@ -25,6 +25,13 @@ pub static LAYOUT: Layout = Layout {
     max_records: 27,
     fields: netflow5::LAYOUT.fields,
 };
+
+/// The fields without an information element.
+pub static NAMED: [HeaderField; 3] = [
+    HeaderField::new("encapsulationSizeIn", 46..47),
+    HeaderField::new("encapsulationSizeOut", 47..48),
+    HeaderField::new("peerNextHop", 48..52),
+];
 
 /// Checks the header and the count.
 ///

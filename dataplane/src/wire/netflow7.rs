@@ -5,7 +5,7 @@
 //! address of the router that the switch bypasses. The last four bytes of the header are reserved.
 
 use super::fixed::{Layout, Packet};
-use super::{Protocol, netflow5};
+use super::{HeaderField, Protocol, netflow5};
 use crate::Discard;
 
 /// The version field's value.
@@ -25,6 +25,10 @@ pub static LAYOUT: Layout = Layout {
     max_records: 27,
     fields: netflow5::LAYOUT.fields,
 };
+
+/// The fields without an information element.
+pub static NAMED: [HeaderField; 2] =
+    [HeaderField::new("flags", 46..48), HeaderField::new("bypassedRouter", 48..52)];
 
 /// Checks the header and the count.
 ///

@@ -10,8 +10,8 @@
 //! Each aggregation is a stream with a sequence number of its own, which counts records. How many
 //! flows a record stands for has an element and no column: a record is one row.
 
-use super::Protocol;
 use super::fixed::{Field, Layout, Packet};
+use super::{HeaderField, Protocol};
 use crate::Discard;
 
 /// The version field's value.
@@ -241,6 +241,26 @@ pub static LAYOUTS: [Layout; 14] = [
         ],
     ),
 ];
+
+/// The Catalyst's schemes, 6 to 8: packets beyond the contract, and the bypassed router.
+static NAMED: [HeaderField; 6] = [
+    HeaderField::new("extraPackets", 24..28),
+    HeaderField::new("bypassedRouter", 28..32),
+    HeaderField::new("extraPackets", 32..36),
+    HeaderField::new("bypassedRouter", 36..40),
+    HeaderField::new("extraPackets", 36..40),
+    HeaderField::new("bypassedRouter", 40..44),
+];
+
+/// The fields of a scheme's record that have no information element.
+pub(super) fn named(scheme: u8) -> &'static [HeaderField] {
+    match scheme {
+        6 => &NAMED[..2],
+        7 => &NAMED[2..4],
+        8 => &NAMED[4..],
+        _ => &[],
+    }
+}
 
 /// Checks the header and the count, and tells the aggregation scheme.
 ///

@@ -5,7 +5,7 @@
 //! ends the packet.
 
 use super::set::Sets;
-use super::{read_u16, read_u32, write_u16, write_u32};
+use super::{HeaderField, read_u16, read_u32, write_u16, write_u32};
 use crate::Discard;
 
 /// The version field's value.
@@ -26,6 +26,16 @@ mod field {
     pub(super) const SEQUENCE: Range<usize> = 12..16;
     pub(super) const SOURCE_ID: Range<usize> = 16..20;
 }
+
+/// The header's fields (RFC 3954, Section 5.1).
+pub static HEADER_FIELDS: [HeaderField; 6] = [
+    HeaderField::new("version", 0..2),
+    HeaderField::new("count", field::COUNT),
+    HeaderField::new("sysUptime", field::UPTIME),
+    HeaderField::new("unixSeconds", field::UNIX_SECS),
+    HeaderField::new("sequenceNumber", field::SEQUENCE),
+    HeaderField::new("sourceId", field::SOURCE_ID),
+];
 
 /// A NetFlow v9 packet with a whole header.
 #[derive(Clone, Copy, Debug)]

@@ -39,6 +39,14 @@ pub const fn templates_id(protocol: Protocol, options: bool) -> u16 {
     }
 }
 
+/// The id and the length in the header of a set, true or not; zeroes where it is cut short.
+pub fn claimed(bytes: &[u8]) -> (u16, u16) {
+    match bytes {
+        [a, b, c, d, ..] => (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])),
+        _ => (0, 0),
+    }
+}
+
 /// What a set's id says about its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetKind {
@@ -126,6 +134,14 @@ impl FieldSpecifier {
     }
 }
 
+/// The field specifier at the head of these bytes, as IPFIX writes it, and its own length; `None`
+/// when it is cut short.
+pub fn field_specifier(bytes: &[u8]) -> Option<(FieldSpecifier, usize)> {
+    let length = if bytes.first()? & 0x80 != 0 { 2 * FIELD } else { FIELD };
+    let mut fields = Fields { rest: bytes.get(..length)?, enterprise_bit: true };
+    fields.next().map(|field| (field, length))
+}
+
 /// A template record whose field specifiers are all present.
 #[derive(Clone, Copy, Debug)]
 pub struct TemplateRecord<'a> {
@@ -147,6 +163,16 @@ impl<'a> TemplateRecord<'a> {
     /// The fields in their order, scope first.
     pub fn fields(&self) -> Fields<'a> {
         Fields { rest: self.specifiers, enterprise_bit: self.enterprise_bit }
+    }
+
+    /// The specifiers' bytes, one for each of [`TemplateRecord::fields`].
+    pub fn specifiers(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (mut fields, whole) = (self.fields(), self.specifiers);
+        std::iter::from_fn(move || {
+            let start = whole.len() - fields.rest.len();
+            fields.next()?;
+            Some(&whole[start..whole.len() - fields.rest.len()])
+        })
     }
 
     /// Whether this withdraws every template, or every options template, of its session.
@@ -181,6 +207,24 @@ impl Iterator for Fields<'_> {
     }
 }
 
+/// Why a template record cannot be read. On the packet path all of them are
+/// [`Discard::TemplateMalformed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateFault {
+    /// Ids below 256 are those of sets.
+    Id(u16),
+    /// It has no fields (NetFlow v9, which has no withdrawals).
+    NoFields,
+    /// So many of so many fields are the scope: none, or more than there are (IPFIX).
+    Scope(u16, u16),
+    /// So many bytes of scope and of options fields, which are no whole fields (NetFlow v9).
+    Uneven(u16, u16),
+    /// The set ends before the record's own header does.
+    HeaderCutShort,
+    /// The set ends before so many fields do.
+    FieldsCutShort(usize),
+}
+
 /// The template records of a template set or options template set. After an error it ends.
 #[derive(Clone, Debug)]
 pub struct TemplateRecords<'a> {
@@ -201,17 +245,28 @@ impl<'a> TemplateRecords<'a> {
         }
     }
 
-    fn record(&self) -> Result<TemplateRecord<'a>, Discard> {
+    /// Why the next record cannot be read; `None` when it can, or there is none.
+    pub fn fault(&self) -> Option<TemplateFault> {
+        if self.is_padding() { None } else { self.record().err() }
+    }
+
+    /// Whether what is left is too short for a record, or all zeroes.
+    fn is_padding(&self) -> bool {
+        self.rest.len() < TEMPLATE_HEADER
+            || (self.rest[0] == 0 && self.rest.iter().all(|&byte| byte == 0))
+    }
+
+    fn record(&self) -> Result<TemplateRecord<'a>, TemplateFault> {
         let id = read_u16(self.rest, 0..2);
         if self.ipfix && read_u16(self.rest, 2..4) == 0 {
             return self.withdrawal(id);
         }
         if id < FIRST_DATA {
-            return Err(Discard::TemplateMalformed);
+            return Err(TemplateFault::Id(id));
         }
         let header = if self.options { OPTIONS_HEADER } else { TEMPLATE_HEADER };
         let (field_count, scope_count) = self.counts()?;
-        let specifiers = self.rest.get(header..).ok_or(Discard::TemplateMalformed)?;
+        let specifiers = self.rest.get(header..).ok_or(TemplateFault::HeaderCutShort)?;
         let specifiers = self.specifiers(specifiers, field_count)?;
         Ok(TemplateRecord {
             id,
@@ -225,9 +280,9 @@ impl<'a> TemplateRecords<'a> {
     }
 
     /// RFC 7011, Section 8.1: a field count of zero withdraws; the set's own id means all of them.
-    fn withdrawal(&self, id: u16) -> Result<TemplateRecord<'a>, Discard> {
+    fn withdrawal(&self, id: u16) -> Result<TemplateRecord<'a>, TemplateFault> {
         if id < FIRST_DATA && id != self.set_id {
-            return Err(Discard::TemplateMalformed);
+            return Err(TemplateFault::Id(id));
         }
         Ok(TemplateRecord {
             id,
@@ -242,17 +297,13 @@ impl<'a> TemplateRecords<'a> {
 
     /// Fields and, among them, scope fields. v9 gives an options template's lengths in bytes
     /// (RFC 3954, Section 6.1), IPFIX both as counts (RFC 7011, Section 3.4.2.2).
-    fn counts(&self) -> Result<(usize, u16), Discard> {
+    fn counts(&self) -> Result<(usize, u16), TemplateFault> {
         let second = read_u16(self.rest, 2..4);
         if !self.options {
-            return if second == 0 {
-                Err(Discard::TemplateMalformed)
-            } else {
-                Ok((second.into(), 0))
-            };
+            return if second == 0 { Err(TemplateFault::NoFields) } else { Ok((second.into(), 0)) };
         }
         if self.rest.len() < OPTIONS_HEADER {
-            return Err(Discard::TemplateMalformed);
+            return Err(TemplateFault::HeaderCutShort);
         }
         let third = read_u16(self.rest, 4..6);
         if self.ipfix {
@@ -260,28 +311,31 @@ impl<'a> TemplateRecords<'a> {
             return if scope_is_right {
                 Ok((second.into(), third))
             } else {
-                Err(Discard::TemplateMalformed)
+                Err(TemplateFault::Scope(third, second))
             };
         }
         let (scope, options) = (usize::from(second), usize::from(third));
-        if !scope.is_multiple_of(FIELD) || !options.is_multiple_of(FIELD) || scope + options == 0 {
-            return Err(Discard::TemplateMalformed);
+        if !scope.is_multiple_of(FIELD) || !options.is_multiple_of(FIELD) {
+            return Err(TemplateFault::Uneven(second, third));
+        }
+        if scope + options == 0 {
+            return Err(TemplateFault::NoFields);
         }
         Ok(((scope + options) / FIELD, second / FIELD as u16))
     }
 
     /// The first `count` specifiers at the head of `bytes`, once it is sure that they are there.
-    fn specifiers(&self, bytes: &'a [u8], count: usize) -> Result<&'a [u8], Discard> {
+    fn specifiers(&self, bytes: &'a [u8], count: usize) -> Result<&'a [u8], TemplateFault> {
         let mut end = 0;
         if self.ipfix {
             for _ in 0..count {
-                let high = bytes.get(end).ok_or(Discard::TemplateMalformed)?;
+                let high = bytes.get(end).ok_or(TemplateFault::FieldsCutShort(count))?;
                 end += if high & 0x80 != 0 { 2 * FIELD } else { FIELD };
             }
         } else {
             end = count * FIELD;
         }
-        bytes.get(..end).ok_or(Discard::TemplateMalformed)
+        bytes.get(..end).ok_or(TemplateFault::FieldsCutShort(count))
     }
 }
 
@@ -290,13 +344,10 @@ impl<'a> Iterator for TemplateRecords<'a> {
 
     /// The next template record. What is too short for one, or all zeroes, is padding.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.len() < TEMPLATE_HEADER {
+        if self.is_padding() {
             return None;
         }
-        if self.rest[0] == 0 && self.rest.iter().all(|&byte| byte == 0) {
-            return None;
-        }
-        let record = self.record();
+        let record = self.record().map_err(|_| Discard::TemplateMalformed);
         self.rest = match &record {
             Ok(record) => &self.rest[record.bytes.len()..],
             Err(_) => &[],

@@ -10,7 +10,7 @@
 
 use std::net::IpAddr;
 
-use super::{read_u32, write_u32};
+use super::{HeaderField, read_u32, write_u32};
 use crate::Discard;
 
 pub mod record;
@@ -88,6 +88,23 @@ impl<'a> Datagram<'a> {
         Ok(Datagram { bytes, fixed })
     }
 
+    /// The header's fields, in their order.
+    pub fn header_fields(&self) -> impl Iterator<Item = HeaderField> + use<> {
+        let fixed = self.fixed;
+        let behind = move |at: std::ops::Range<usize>| fixed + at.start..fixed + at.end;
+        [
+            HeaderField::new("version", 0..4),
+            HeaderField::new("agentAddressType", field::AGENT_TYPE),
+            HeaderField::new("agentAddress", field::AGENT..fixed),
+            HeaderField::new("subAgentId", behind(field::SUB_AGENT)),
+            HeaderField::new("sequenceNumber", behind(field::SEQUENCE)),
+            HeaderField::new("sysUptime", behind(field::UPTIME)),
+            HeaderField::new("samples", behind(field::COUNT)),
+        ]
+        .into_iter()
+        .filter(|field| !field.at.is_empty())
+    }
+
     /// The agent's address as the agent knows it; the packet may bear another.
     pub fn agent(&self) -> Option<IpAddr> {
         address(&self.bytes[field::AGENT_TYPE.start..])?.0
@@ -143,24 +160,27 @@ pub fn set_count_and_sequence(datagram: &mut [u8], count: u32, sequence: u32) {
     write_u32(&mut datagram[fixed..], field::SEQUENCE, sequence);
 }
 
-/// Structures behind a tag and a length, one after another.
+/// Structures behind a tag and a length, one after another; an error is the last item.
 #[derive(Clone, Debug)]
-struct Tagged<'a> {
+pub struct Tagged<'a> {
     rest: &'a [u8],
     left: u32,
 }
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
-struct Structure<'a> {
-    tag: u32,
-    body: &'a [u8],
+pub struct Structure<'a> {
+    /// `enterprise << 12 | format`.
+    pub tag: u32,
+    /// What its length says.
+    pub body: &'a [u8],
     /// With tag, length and padding.
-    whole: &'a [u8],
+    pub whole: &'a [u8],
 }
 
 impl<'a> Tagged<'a> {
-    const HEADER_LENGTH: usize = 8;
+    /// Bytes of a structure's tag and length.
+    pub const HEADER_LENGTH: usize = 8;
 
     fn new(bytes: &'a [u8], count: u32) -> Self {
         Tagged { rest: bytes, left: count }
@@ -239,6 +259,11 @@ impl<'a> Sample<'a> {
     /// `enterprise << 12 | format`.
     pub fn tag(&self) -> u32 {
         self.structure.tag
+    }
+
+    /// What follows tag and length, padding left out.
+    pub fn body(&self) -> &'a [u8] {
+        self.structure.body
     }
 
     /// As it stood in the datagram: tag, length, body, padding.
@@ -396,9 +421,14 @@ impl<'a> FlowSample<'a> {
 
     /// What the agent says of the packet; an error is the last item.
     pub fn records(&self) -> impl Iterator<Item = Result<Record<'a>, Discard>> + use<'a> {
-        let at = self.at();
-        let records = Tagged::new(&self.body[at.records..], self.word(at.count));
+        let records = self.structures();
         records.map(|structure| structure.and_then(|s| Record::new_checked(s.tag, s.body)))
+    }
+
+    /// The same as structures, known or not.
+    pub fn structures(&self) -> Tagged<'a> {
+        let at = self.at();
+        Tagged::new(&self.body[at.records..], self.word(at.count))
     }
 }
 
