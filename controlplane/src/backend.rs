@@ -63,6 +63,8 @@ pub struct BackendChoice {
     pub egress: Vec<String>,
     /// Busy polling, microseconds.
     pub busy_poll_us: Option<u32>,
+    /// Whether the kernel may send forwarded packets back out of a virtual device.
+    pub bounce: bool,
 }
 
 impl BackendChoice {
@@ -135,6 +137,7 @@ pub fn open(
         busy_poll: choice.busy_poll_us.map(|us| BusyPoll { us, budget: BUSY_BUDGET }),
         sources: SOURCES_MAX,
         forward: distribution == Distribution::FlowSource,
+        bounce: choice.bounce,
     };
     let opened = open::open(&config)
         .map_err(|error| Error::Backend { backend: "proxy's", reason: error.to_string() })?;

@@ -4,12 +4,13 @@
 //! A worker owns all that it works on; the control plane speaks to it through a bounded mailbox and
 //! reads its counters. Nothing blocks it: a full ring is a counted discard. When nothing arrives it
 //! sleeps in the backend until something does, for so short a time that open messages leave within
-//! their flush interval and mail is read.
+//! their flush interval and mail is read. After a small burst it naps for a moment, so that the next
+//! one is worth its wake-up and its system calls.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use hdrhistogram::Histogram;
@@ -31,6 +32,11 @@ use crate::{Discard, Timestamp};
 const IDLE_WAIT_MS: u16 = 10;
 /// Longest sleep while a message is open, or while others may hand over.
 const SHORT_WAIT_MS: u16 = 1;
+/// A burst from which on the worker comes back for more at once. Below it waking up costs as much as
+/// the packets.
+const FULL_BURST: usize = 32;
+/// How long it naps after a smaller one; the kernel's timers round up to twice that.
+const NAP: Duration = Duration::from_micros(50);
 /// Datagrams taken over from other workers between two bursts of its own.
 const HANDED_BURST: usize = 64;
 /// Messages of connections taken between two bursts: each may be as long as forty datagrams.
@@ -212,6 +218,9 @@ impl<R: Receive, T: Transmit> Running<R, T> {
                 Err(TryRecvError::Empty) if received == 0 && !more_to_do => {
                     self.rx.wait(self.patience_ms())?;
                 }
+                Err(TryRecvError::Empty) if received < FULL_BURST && !more_to_do => {
+                    std::thread::sleep(NAP);
+                }
                 Err(TryRecvError::Empty) => {}
             }
         }
@@ -374,6 +383,7 @@ fn run_slave<R: Receive>(
                 let patience = if connections.is_some() { SHORT_WAIT_MS } else { IDLE_WAIT_MS };
                 rx.wait(patience)?;
             }
+            Err(TryRecvError::Empty) if received < FULL_BURST => std::thread::sleep(NAP),
             Err(TryRecvError::Empty) => {}
         }
     }

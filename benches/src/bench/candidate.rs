@@ -21,6 +21,8 @@ pub(crate) enum Candidate {
     Redirect,
     /// weir: the distribution model and `--io`.
     Weir(&'static str, &'static str),
+    /// weir's flow source, which the kernel sends back by `XDP_TX` as on a real card.
+    WeirBounce,
     /// A `recvfrom`/`sendto` loop that keeps the source, as samplicator does.
     Relay,
     /// pmacct's tee: transparent, whole datagrams in turn.
@@ -36,6 +38,7 @@ impl Candidate {
             Candidate::Bounce => "bare bounce (XDP_TX)".into(),
             Candidate::Redirect => "bare redirect (DEVMAP)".into(),
             Candidate::Weir(model, io) => format!("weir {model}, {io}"),
+            Candidate::WeirBounce => "weir flow-source, afxdp, back by XDP_TX".into(),
             Candidate::Relay => "sendto relay, source kept".into(),
             Candidate::Tee => "pmacct tee, round robin".into(),
             Candidate::Nfcapd => "nfcapd -R (stores too)".into(),
@@ -50,6 +53,7 @@ impl Candidate {
                 | Candidate::Bounce
                 | Candidate::Redirect
                 | Candidate::Weir("flow-source", "afxdp")
+                | Candidate::WeirBounce
         )
     }
 
@@ -96,7 +100,8 @@ impl Running {
             Candidate::Drop => hold(pair, "drop")?,
             Candidate::Bounce => hold(pair, "bounce")?,
             Candidate::Redirect => hold(pair, "redirect")?,
-            Candidate::Weir(model, io) => weir(pair, model, io, slaves)?,
+            Candidate::Weir(model, io) => weir(pair, model, io, slaves, false)?,
+            Candidate::WeirBounce => weir(pair, "flow-source", "afxdp", slaves, true)?,
             Candidate::Relay => relay(pair, slaves)?,
             Candidate::Tee => tee(pair, slaves)?,
             Candidate::Nfcapd => nfcapd(pair)?,
@@ -181,19 +186,22 @@ pub(crate) fn topology(model: &str, slaves: u8, external: bool) -> String {
 }
 
 /// Starts a proxy of a topology file.
-pub(crate) fn proxy(pair: &Pair, topology: &Path, io: &str) -> Result<Process> {
+pub(crate) fn proxy(pair: &Pair, topology: &Path, io: &str, bounce: bool) -> Result<Process> {
     let mut command = pair.command(false, weir_program()?);
     command.args(["proxy", "--unit", "proxy", "--io", io, "--topology"]).arg(topology);
     if io != "socket" {
         command.args(["--device", RIGHT]);
     }
+    if bounce {
+        command.arg("--bounce");
+    }
     pair.start("proxy", &mut command)
 }
 
-fn weir(pair: &Pair, model: &str, io: &str, slaves: u8) -> Result<Process> {
+fn weir(pair: &Pair, model: &str, io: &str, slaves: u8, bounce: bool) -> Result<Process> {
     let path = pair.folder.path().join("weir.toml");
     std::fs::write(&path, topology(model, slaves, true))?;
-    proxy(pair, &path, io)
+    proxy(pair, &path, io, bounce)
 }
 
 fn relay(pair: &Pair, slaves: u8) -> Result<Process> {

@@ -94,7 +94,7 @@ impl Bench {
         let running = Running::start(candidate, pair, SLAVES)?;
         let keeps_back = candidate.keeps_back();
         let mut bench = Bench { running, agent, load: traffic.load, keeps_back };
-        if !candidate.is_in_kernel() || matches!(candidate, Candidate::Weir(..)) {
+        if !candidate.is_in_kernel() || matches!(candidate, Candidate::Weir(..) | Candidate::WeirBounce) {
             bench.agent.templates()?;
             bench.agent.run(Some(2_000.0), 0.3)?;
             pause(DRAIN)?;
@@ -255,6 +255,7 @@ pub(crate) fn kernel() -> Result<()> {
         Candidate::Bounce,
         Candidate::Redirect,
         Candidate::Weir("flow-source", "afxdp"),
+        Candidate::WeirBounce,
     ];
     let (rounds, seconds) = if is_quick() { (3, 0.5) } else { (7, 1.5) };
     let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); candidates.len()];

@@ -63,6 +63,10 @@ pub struct ProxyArguments {
     /// Poll the device's queues for so many microseconds before sleeping
     #[arg(long, value_name = "USEC", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     busy_poll: Option<u32>,
+    /// Let the kernel send what it forwards (flow source) straight back out of a virtual device too,
+    /// as it does on real ones; the other end of a veth must then run an XDP program
+    #[arg(long)]
+    bounce: bool,
     /// Keep templates in this folder, so that after a restart the first data record is understood
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -137,6 +141,7 @@ pub fn run_proxy(arguments: ProxyArguments) -> anyhow::Result<Outcome> {
             queues: arguments.queues,
             egress: arguments.egress,
             busy_poll_us: arguments.busy_poll,
+            bounce: arguments.bounce,
         },
         cores: arguments.cores,
         state: arguments.state,

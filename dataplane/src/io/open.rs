@@ -52,6 +52,9 @@ pub struct OpenConfig {
     pub sources: u32,
     /// Whether the kernel is to forward (flow source): then one lane takes what it cannot.
     pub forward: bool,
+    /// Whether what it forwards may go back out of a virtual device too, see
+    /// [`AfxdpConfig::bounce`].
+    pub bounce: bool,
 }
 
 /// What was opened.
@@ -126,6 +129,7 @@ fn afxdp_config(config: &OpenConfig, device: &str) -> AfxdpConfig {
         busy_poll: config.busy_poll,
         sources: config.sources,
         forward: config.forward,
+        bounce: config.bounce,
     }
 }
 
@@ -165,6 +169,7 @@ mod tests {
             busy_poll: None,
             sources: 16,
             forward: false,
+            bounce: false,
         }
     }
 

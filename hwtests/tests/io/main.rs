@@ -254,6 +254,7 @@ fn config(device: &str, listen: &[SocketAddr]) -> AfxdpConfig {
         busy_poll: None,
         sources: 16,
         forward: false,
+        bounce: false,
     }
 }
 

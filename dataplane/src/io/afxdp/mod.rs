@@ -81,6 +81,9 @@ pub struct AfxdpConfig {
     /// Whether the kernel is to forward; what it cannot comes by the first lane, which is the only
     /// one then unless queues are named.
     pub forward: bool,
+    /// Whether what the kernel forwards may go back out of a virtual device too, whose other end must
+    /// then run an XDP program. Other devices take it in any case.
+    pub bounce: bool,
 }
 
 /// An opened device.
@@ -262,7 +265,7 @@ impl<'a> Opening<'a> {
             config,
             device,
             node: driver.as_ref().and_then(|driver| driver.node),
-            can_bounce: driver.is_some_and(|driver| driver.name != "veth"),
+            can_bounce: config.bounce || driver.is_some_and(|driver| driver.name != "veth"),
             jumbo: usize::from(device.mtu) > WHOLE_MAX,
             slow: None,
             lanes: Vec::new(),
