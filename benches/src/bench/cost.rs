@@ -94,7 +94,9 @@ impl Bench {
         let running = Running::start(candidate, pair, SLAVES)?;
         let keeps_back = candidate.keeps_back();
         let mut bench = Bench { running, agent, load: traffic.load, keeps_back };
-        if !candidate.is_in_kernel() || matches!(candidate, Candidate::Weir(..) | Candidate::WeirBounce) {
+        if !candidate.is_in_kernel()
+            || matches!(candidate, Candidate::Weir(..) | Candidate::WeirBounce)
+        {
             bench.agent.templates()?;
             bench.agent.run(Some(2_000.0), 0.3)?;
             pause(DRAIN)?;
