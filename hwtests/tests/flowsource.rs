@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use weir_controlplane::generate::Dialect;
 use weir_controlplane::lab::units::{Group, PROXY, discarded, unconserved, unit};
-use weir_controlplane::lab::{Cable, Error, wait_for};
+use weir_controlplane::lab::{Cable, Error, tool, wait_for};
 use weir_controlplane::status::UnitStatus;
 use weir_controlplane::topology::Distribution;
 use weir_hwtests::exporter::{Exporter, Flow, Shape};
@@ -29,9 +30,33 @@ const RECORDS: u16 = 5;
 /// Messages after which an exporter announces its templates again.
 const REFRESH: usize = 20;
 
+/// weir's own XDP program; without rules it lets everything pass.
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ebpf/bin/weir.bpf.o");
+
 fn stage(cable: Cable) -> Stage {
     let group = Group::new(Distribution::FlowSource, "afxdp", LISTEN, &SLAVES);
     must(Stage::build(group, cable, &[]))
+}
+
+/// The same, whose proxy sends back by `XDP_TX`: the switch's end of its cable runs an XDP program,
+/// without which a veth drops such frames.
+fn bouncing_stage() -> Stage {
+    let mut group = Group::new(Distribution::FlowSource, "afxdp", LISTEN, &SLAVES);
+    group.proxy_words.push("--bounce".into());
+    let stage = must(Stage::build(group, Cable::default(), &[]));
+    let switch = stage.units.network().switch().expect("a network of namespaces");
+    let mut command = Command::new("ip");
+    command.args(["-n", switch, "link", "set", "dev", "port1", "xdpdrv", "object", PROGRAM]);
+    must(tool::run(command.args(["section", "xdp.frags"])));
+    stage
+}
+
+/// Frames that left the proxy's device by `XDP_TX`, as its driver counts.
+fn sent_back(stage: &Stage) -> u64 {
+    let mut command = stage.units.network().site(PROXY).command("ethtool");
+    let said = must(tool::run(command.args(["-S", "eth0"])));
+    let count = |line: &str| line.trim().strip_prefix("rx_queue_0_xdp_tx: ")?.parse().ok();
+    said.lines().find_map(count).expect("veth counts XDP_TX")
 }
 
 fn exporters(stage: &Stage) -> Vec<Exporter> {
@@ -79,19 +104,31 @@ fn lacking(status: &UnitStatus) -> u64 {
 
 #[test]
 fn the_kernel_forwards_and_everything_adds_up_to_the_disk() {
-    forwards("the_kernel_forwards", Cable::default());
+    forwards(
+        "the_kernel_forwards",
+        || stage(Cable::default()),
+        |stage, _| assert_eq!(sent_back(stage), 0),
+    );
+}
+
+#[test]
+fn the_kernel_sends_back_at_once_where_the_other_end_takes_it() {
+    forwards("sent_back", bouncing_stage, |stage, forwarded| {
+        assert_eq!(sent_back(stage), forwarded);
+    });
 }
 
 #[test]
 fn the_kernel_forwards_what_comes_by_any_of_four_queues() {
-    forwards("four_queues", Cable { queues: 4, ..Cable::default() });
+    forwards("four_queues", || stage(Cable { queues: 4, ..Cable::default() }), |_, _| {});
 }
 
-fn forwards(test: &str, cable: Cable) {
+/// Sends, and holds what arrived against what was sent; `also` gets what the kernel has forwarded.
+fn forwards(test: &str, stage: impl Fn() -> Stage, also: impl Fn(&Stage, u64)) {
     if !can_run(test, &TOOLS) {
         return;
     }
-    let mut stage = stage(cable);
+    let mut stage = stage();
     let mut exporters = exporters(&stage);
     let frames = traffic(&stage, &mut exporters, 3 * REFRESH / 2);
     must(stage.send(&frames, 2_000));
@@ -114,6 +151,7 @@ fn forwards(test: &str, cable: Cable) {
     assert_eq!(verdict.map(|verdict| verdict.count), Some(traffic.datagrams_forwarded));
     let to_slaves: u64 = proxy.slaves.iter().map(|slave| slave.forwarded).sum();
     assert_eq!(to_slaves, traffic.datagrams_forwarded);
+    also(&stage, traffic.datagrams_forwarded);
     for slave in &proxy.slaves {
         let collected = unit(&status, &slave.name).and_then(|unit| unit.traffic.as_ref());
         let received = collected.map(|traffic| traffic.datagrams_received);

@@ -144,6 +144,12 @@ impl Network {
         self.sites.iter().find(|site| site.name == name).expect("a site of this network")
     }
 
+    /// The namespace of the switch, where `portN` leads to the site `N` of those that the network was
+    /// made with, from 0; none on loopback.
+    pub fn switch(&self) -> Option<&str> {
+        self.namespaces.last().map(String::as_str)
+    }
+
     /// Whether each site has a namespace.
     pub fn is_namespaced(&self) -> bool {
         !self.namespaces.is_empty()
