@@ -227,15 +227,18 @@ impl Table {
         })
     }
 
+    /// All names that an exporter has told: by kind and id, the oldest of each thing first.
+    pub fn of_exporter(&self, exporter: Address) -> impl Iterator<Item = Naming<'_>> {
+        let things = self.exporters.get(&exporter).map(|exporter| exporter.things.iter());
+        things.into_iter().flatten().flat_map(move |(&(kind, id), names)| {
+            names.iter().map(move |held| held.naming(exporter, kind, id))
+        })
+    }
+
     /// All names: by exporter, those that were silent longest first, then by kind and id, the oldest
     /// name of each thing first.
     pub fn iter(&self) -> impl Iterator<Item = Naming<'_>> {
-        self.by_age.iter().flat_map(|&(_, address)| {
-            let things = self.exporters.get(&address).map(|exporter| exporter.things.iter());
-            things.into_iter().flatten().flat_map(move |(&(kind, id), names)| {
-                names.iter().map(move |held| held.naming(address, kind, id))
-            })
-        })
+        self.by_age.iter().flat_map(|&(_, address)| self.of_exporter(address))
     }
 
     /// Names in the table.

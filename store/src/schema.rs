@@ -211,6 +211,8 @@ macro_rules! for_each_column {
                 "IP protocol number within the tunnel";
             layer2_segment: u64 = 91, Layer2Segment, Number, "L2 segment", "", "351",
                 "kind of overlay * 2^56 + its network (1 VXLAN, 2 NVGRE: RFC 7348, RFC 7637)";
+            kept_one_in: u32 = 92, KeptOneIn, Number, "Kept 1 in", "", "",
+                "the collector kept one flow record in so many; 0 all";
         }
     };
 }

@@ -347,6 +347,9 @@ fn naive(rows: &[FlowRow], filter: &Filter, question: &Question) -> Totals {
             flows: 1,
             packets: row.packets,
             bytes: row.bytes,
+            flows_estimated: 1,
+            packets_estimated: row.packets,
+            bytes_estimated: row.bytes,
             first_ms: row.first_ms,
             last_ms: row.last_ms,
         });

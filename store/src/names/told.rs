@@ -50,7 +50,8 @@ impl Told {
     /// Room for `most` names.
     pub fn with_capacity(most: usize) -> Self {
         // Real names are short: most have a dozen bytes, and few a description.
-        Told { most, entries: Vec::with_capacity(most), text: Vec::with_capacity(most * 32) }
+        let first = most.min(64);
+        Told { most, entries: Vec::with_capacity(first), text: Vec::with_capacity(first * 32) }
     }
 
     /// Names told.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::query::groups::SortedGroups;
+use crate::query::dictionary::Dictionary;
+use crate::query::groups::{SortedGroups, number};
 use crate::query::partial::Coverage;
 use crate::query::question::{Key, Order};
 use crate::query::row::{Cell, FlowRow};
@@ -79,7 +80,7 @@ pub enum Unit {
 }
 
 /// A value of an answer; its column says the unit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// A number: counts, times in ms, ports, interfaces.
     Number(u64),
@@ -97,6 +98,8 @@ pub enum Value {
     Application(u64),
     /// A fraction, such as a percentage.
     Fraction(f64),
+    /// What exporters call something; empty when they do not say it.
+    Text(String),
 }
 
 fn column(name: &str, title: &str, unit: Unit) -> AnswerColumn {
@@ -104,7 +107,12 @@ fn column(name: &str, title: &str, unit: Unit) -> AnswerColumn {
 }
 
 impl Answer {
-    pub(crate) fn of_flows(rows: &[FlowRow], totals: Totals, coverage: Coverage) -> Self {
+    pub(crate) fn of_flows(
+        rows: &[FlowRow],
+        names: &Dictionary,
+        totals: Totals,
+        coverage: Coverage,
+    ) -> Self {
         let mut columns = vec![
             column("first_ms", "Date first seen", Unit::TimeMs),
             column("duration_ms", "Duration", Unit::DurationMs),
@@ -117,17 +125,26 @@ impl Answer {
             let (title, unit) = flow_heading(field);
             column(field.name(), title, unit)
         }));
+        let has_names =
+            |column: &Column| rows.iter().any(|row| row_name(row, *column, names).is_some());
+        let named: Vec<Column> = Column::NAMED.into_iter().filter(has_names).collect();
+        columns.extend(named.iter().map(|&field| name_column(field.name(), field.title())));
         columns.push(column("flows", "Flows", Unit::Flows));
-        let rows = rows.iter().map(|row| flow_values(row, &plain)).collect();
+        columns.extend(estimate_columns());
+        let values = |row: &FlowRow| {
+            let name =
+                |&column: &Column| Value::Text(row_name(row, column, names).unwrap_or_default());
+            flow_values(row, &plain, named.iter().map(name))
+        };
+        let rows = rows.iter().map(values).collect();
         let available = totals.flows;
         Answer { columns, rows, available, kind: Kind::Flows, totals, coverage }
     }
 
     pub(crate) fn of_groups(
         groups: &SortedGroups,
-        keys: &[Key],
-        order: Order,
-        limit: usize,
+        (keys, order, limit): (&[Key], Order, usize),
+        names: &Dictionary,
         totals: Totals,
         coverage: Coverage,
     ) -> Self {
@@ -138,10 +155,18 @@ impl Answer {
         if limit != 0 {
             sorted.truncate(limit);
         }
-        let rows = sorted.iter().map(|(key, group)| group_values(key, keys, group, &totals));
+        let named = |(key, group): (&[u8], &Totals)| group_names(key, keys, group.last_ms, names);
+        let names: Vec<Vec<Option<String>>> = sorted.iter().copied().map(named).collect();
+        let is_named = |at: usize| names.iter().any(|names| names[at].is_some());
+        let is_named: Vec<bool> = (0..keys.len()).map(is_named).collect();
+        let rows = sorted.iter().zip(names).map(|((key, group), names)| {
+            let names = names.into_iter().zip(&is_named).filter(|(_, named)| **named);
+            let names = names.map(|(name, _)| Value::Text(name.unwrap_or_default()));
+            group_values(key, keys, group, &totals, names)
+        });
         Answer {
-            columns: group_columns(keys),
             rows: rows.collect(),
+            columns: group_columns(keys, &is_named),
             available,
             kind: Kind::Statistic { keys: keys.to_vec(), order },
             totals,
@@ -164,6 +189,9 @@ fn measure(totals: &Totals, order: Order) -> u64 {
         Order::Pps => totals.pps(),
         Order::Bps => totals.bps(),
         Order::Bpp => totals.bpp(),
+        Order::FlowsEstimated => totals.flows_estimated,
+        Order::PacketsEstimated => totals.packets_estimated,
+        Order::BytesEstimated => totals.bytes_estimated,
     }
 }
 
@@ -177,11 +205,66 @@ fn flow_heading(field: Column) -> (&'static str, Unit) {
     (field.title(), unit)
 }
 
-fn flow_values(row: &FlowRow, columns: &[Column]) -> Vec<Value> {
+/// What the exporter of a flow called its number in this column when it came.
+fn row_name(row: &FlowRow, column: Column, names: &Dictionary) -> Option<String> {
+    match (column.name_kind(), row.cell(column)) {
+        (Some(kind), Cell::Number(id)) => {
+            names.name((kind, id), Some(row.exporter), row.received_ms)
+        }
+        _ => None,
+    }
+}
+
+/// What the numbers of a group's key were called when its last flow ended.
+fn group_names(key: &[u8], keys: &[Key], at_ms: u64, names: &Dictionary) -> Vec<Option<String>> {
+    let mut parts = Vec::new();
+    let mut rest = key;
+    for key in keys {
+        let (bytes, after) = rest.split_at(key.width());
+        parts.push((*key, bytes));
+        rest = after;
+    }
+    let exporter = parts.iter().find(|(key, _)| *key == Key::Column(Column::Exporter));
+    let exporter = exporter.and_then(|(_, bytes)| bytes.as_array()).map(|bytes| Address(*bytes));
+    let name = |(key, bytes): &(Key, &[u8])| {
+        let kind = key.name_kind()?;
+        names.name((kind, number(bytes)), exporter, at_ms)
+    };
+    parts.iter().map(name).collect()
+}
+
+/// The names of a column's numbers.
+fn name_column(name: &str, title: &str) -> AnswerColumn {
+    column(&format!("{name}_name"), &format!("{title} name"), Unit::None)
+}
+
+/// What the counts stand for.
+fn estimate_columns() -> [AnswerColumn; ESTIMATES] {
+    [
+        column("flows_estimated", "Flows*", Unit::Flows),
+        column("packets_estimated", "Packets*", Unit::Packets),
+        column("bytes_estimated", "Bytes*", Unit::Bytes),
+    ]
+}
+
+/// How many estimates stand at the end of every row.
+pub(crate) const ESTIMATES: usize = 3;
+
+fn estimates(totals: &Totals) -> [Value; ESTIMATES] {
+    [totals.flows_estimated, totals.packets_estimated, totals.bytes_estimated].map(Value::Number)
+}
+
+fn flow_values(
+    row: &FlowRow,
+    columns: &[Column],
+    names: impl Iterator<Item = Value>,
+) -> Vec<Value> {
     let mut values =
         vec![Value::Number(row.first_ms), Value::Number(row.last_ms.saturating_sub(row.first_ms))];
     values.extend(columns.iter().map(|&column| typed(column, row.cell(column))));
+    values.extend(names);
     values.push(Value::Number(1));
+    values.extend(estimates(&row.totals()));
     values
 }
 
@@ -199,12 +282,13 @@ fn typed(column: Column, cell: Cell) -> Value {
     }
 }
 
-fn group_columns(keys: &[Key]) -> Vec<AnswerColumn> {
+fn group_columns(keys: &[Key], named: &[bool]) -> Vec<AnswerColumn> {
     let mut columns = vec![
         column("first_ms", "Date first seen", Unit::TimeMs),
         column("duration_ms", "Duration", Unit::DurationMs),
     ];
-    for key in keys {
+    let mut named_columns = Vec::new();
+    for (key, named) in keys.iter().zip(named) {
         let (name, title) = match key {
             Key::Column(field) => (field.name(), flow_heading(*field).0),
             Key::Address => ("address", "IP Addr"),
@@ -212,10 +296,13 @@ fn group_columns(keys: &[Key]) -> Vec<AnswerColumn> {
             Key::As => ("as", "AS"),
             Key::Interface => ("interface", "In/Out If"),
             Key::Mask => ("mask", "Mask"),
+            Key::Vrf => ("vrf", "In/Out VRF"),
         };
         let unit = key_unit(*key);
         columns.push(column(name, title, unit));
+        named_columns.extend(named.then(|| name_column(name, title)));
     }
+    columns.extend(named_columns);
     columns.extend([
         column("flows", "Flows", Unit::Flows),
         column("flows_percent", "%", Unit::Percent),
@@ -227,6 +314,7 @@ fn group_columns(keys: &[Key]) -> Vec<AnswerColumn> {
         column("bits_per_second", "bps", Unit::BitsPerSecond),
         column("bytes_per_packet", "bpp", Unit::BytesPerPacket),
     ]);
+    columns.extend(estimate_columns());
     columns
 }
 
@@ -237,19 +325,25 @@ fn key_unit(key: Key) -> Unit {
     }
 }
 
-fn group_values(key: &[u8], keys: &[Key], group: &Totals, totals: &Totals) -> Vec<Value> {
+fn group_values(
+    key: &[u8],
+    keys: &[Key],
+    group: &Totals,
+    totals: &Totals,
+    names: impl Iterator<Item = Value>,
+) -> Vec<Value> {
     let mut values = vec![Value::Number(group.first_ms), Value::Number(group.duration_ms())];
     let mut rest = key;
     for key in keys {
         let (bytes, after) = rest.split_at(key.width());
         rest = after;
-        let number = || bytes.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
         let column = key.sides().0;
         values.push(match bytes.as_array() {
             Some(address) => Value::Address(Address(*address)),
-            None => typed(column, Cell::Number(number())),
+            None => typed(column, Cell::Number(number(bytes))),
         });
     }
+    values.extend(names);
     let share = |part: u64, whole: u64| {
         Value::Fraction(if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 })
     };
@@ -264,5 +358,6 @@ fn group_values(key: &[u8], keys: &[Key], group: &Totals, totals: &Totals) -> Ve
         Value::Number(group.bps()),
         Value::Number(group.bpp()),
     ]);
+    values.extend(estimates(group));
     values
 }

@@ -5,8 +5,13 @@
 //! test needs it; `and` stops reading columns as soon as no row is left, `or` as soon as all are
 //! selected.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
+use crate::names::{Span, Table};
+use crate::query::named::{self, NamePattern};
 use crate::query::stop::Stop;
 use crate::query::totals::{bits_per_second, per_second};
 use crate::{Address, Column};
@@ -56,6 +61,15 @@ pub enum Test {
     Flags(u16),
     /// Any of these TCP flags is set.
     AnyFlag(u16),
+    /// A column's number is one that its exporter called by a name when the flow came.
+    Named {
+        /// The column; one of those whose numbers exporters name.
+        column: Column,
+        /// The name.
+        name: NamePattern,
+        /// What had it; empty until [`Expression::named_by`] has looked.
+        spans: Arc<[Span]>,
+    },
     /// A number that several columns make.
     Measure {
         /// Which.
@@ -178,6 +192,30 @@ impl Selection {
 }
 
 impl Expression {
+    /// This filter with what the names in it stand for.
+    pub(crate) fn named_by(&self, table: &Table) -> Cow<'_, Expression> {
+        let all = |parts: &[Expression]| {
+            let named: Vec<_> = parts.iter().map(|part| part.named_by(table)).collect();
+            let any = named.iter().any(|part| matches!(part, Cow::Owned(_)));
+            any.then(|| named.into_iter().map(Cow::into_owned).collect::<Vec<_>>())
+        };
+        let named = match self {
+            Expression::Test(Test::Named { column, name, .. }) => {
+                let kind = column.name_kind().expect("the parser chose a column with names");
+                let spans = table.spans(kind, |told| name.matches(told)).into();
+                Some(Expression::Test(Test::Named { column: *column, name: name.clone(), spans }))
+            }
+            Expression::Not(inner) => match inner.named_by(table) {
+                Cow::Owned(inner) => Some(Expression::Not(Box::new(inner))),
+                Cow::Borrowed(_) => None,
+            },
+            Expression::And(parts) => all(parts).map(Expression::And),
+            Expression::Or(parts) => all(parts).map(Expression::Or),
+            Expression::All | Expression::Test(_) => None,
+        };
+        named.map_or(Cow::Borrowed(self), Cow::Owned)
+    }
+
     /// The rows of `source` that the filter selects.
     ///
     /// # Errors
@@ -322,6 +360,7 @@ impl Test {
             Test::AddressIn { column, ranges } => {
                 addresses(source.values(*column)?.as_addresses(), ranges)
             }
+            Test::Named { column, spans, .. } => named::select(source, *column, spans)?,
             Test::Flags(all) => {
                 let all = u64::from(*all);
                 numbers(&source.values(Column::TcpFlags)?, |flags| flags & all == all)
@@ -351,7 +390,7 @@ impl Test {
                 .then(|| ranges.first().is_some_and(|(first, _)| *first == Address::ABSENT)),
             Test::Flags(all) => absent(&Column::TcpFlags).then_some(*all == 0),
             Test::AnyFlag(_) => absent(&Column::TcpFlags).then_some(false),
-            Test::Measure { .. } => None,
+            Test::Named { .. } | Test::Measure { .. } => None,
         }
     }
 }

@@ -14,9 +14,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::query::expression::{Compare, Expression, Measure, Test, disjoint};
 use crate::query::lexer::{self, Token, TokenKind};
+use crate::query::named::NamePattern;
 use crate::query::prefix::{netmask_bits, parse_network, prefix_ranges};
 use crate::query::protocol;
 use crate::{Address, Column};
@@ -134,12 +136,14 @@ const ADDRESSES: (Column, Column) = (Column::SourceAddress, Column::DestinationA
 const PORTS: (Column, Column) = (Column::SourcePort, Column::DestinationPort);
 const SYSTEMS: (Column, Column) = (Column::SourceAs, Column::DestinationAs);
 const INTERFACES: (Column, Column) = (Column::InputInterface, Column::OutputInterface);
+const VRFS: (Column, Column) = (Column::InputVrf, Column::OutputVrf);
+const APPLICATION: (Column, Column) = (Column::Application, Column::Application);
 const MASKS: (Column, Column) = (Column::SourceMask, Column::DestinationMask);
 
 /// What a primitive may begin with, for messages.
 const PRIMITIVES: &str = "any, inet, inet6, proto, ip, host, net, port, as, if, flags, tos, \
-    packets, bytes, duration, pps, bps, bpp, mask, vlan, flowdir, icmp-type, icmp-code, next ip, \
-    router ip, src …, dst …, in …, out …";
+    packets, bytes, duration, pps, bps, bpp, mask, vlan, vrf, flowdir, icmp-type, icmp-code, \
+    next ip, router ip, if name, vrf name, app name, src …, dst …, in …, out …";
 
 /// nfdump's words for what the schema does not hold.
 const NOT_STORED: &[&str] = &[
@@ -164,7 +168,6 @@ const NOT_STORED: &[&str] = &[
     "flows",
     "ingress",
     "egress",
-    "vrf",
     "pblock",
     "client",
     "server",
@@ -297,9 +300,11 @@ impl<'a> Parser<'a> {
     fn directed(&mut self) -> Parsed {
         let direction = self.next();
         let inward = direction.text.eq_ignore_ascii_case("in");
-        if self.take_word("if") {
-            let column = if inward { INTERFACES.0 } else { INTERFACES.1 };
-            return self.numbers(Side::Source, (column, column));
+        for (word, columns) in [("if", INTERFACES), ("vrf", VRFS)] {
+            if self.take_word(word) {
+                let side = if inward { Side::Source } else { Side::Destination };
+                return self.things(side, columns);
+            }
         }
         let counter = ["packets", "bytes"].iter().any(|noun| self.is_word(self.at, noun));
         match (inward, counter) {
@@ -307,7 +312,7 @@ impl<'a> Parser<'a> {
             (false, true) => {
                 Err(self.error("counters of the reverse direction are not stored; use 'in'"))
             }
-            _ => Err(self.expected(if inward { "if, packets or bytes" } else { "if" })),
+            _ => Err(self.expected(if inward { "if, vrf, packets or bytes" } else { "if or vrf" })),
         }
     }
 
@@ -324,7 +329,9 @@ impl<'a> Parser<'a> {
             "port" => self.numbers(side, PORTS),
             "as" => self.numbers(side, SYSTEMS),
             "mask" => self.numbers(side, MASKS),
-            "if" => self.numbers(side, INTERFACES),
+            "if" => self.things(side, INTERFACES),
+            "vrf" => self.things(side, VRFS),
+            "app" => self.named(side, APPLICATION),
             "vlan" => number(self, Column::Vlan),
             "tos" => number(self, Column::Tos),
             "proto" => number(self, Column::Protocol),
@@ -396,6 +403,34 @@ impl<'a> Parser<'a> {
         };
         Ok(side.apply(ADDRESSES, |column| {
             Expression::Test(Test::AddressIn { column, ranges: ranges.clone() })
+        }))
+    }
+
+    /// Things that have numbers and names: `name …`, or as [`Parser::numbers`].
+    fn things(&mut self, side: Side, columns: (Column, Column)) -> Parsed {
+        if self.is_word(self.at, "name") {
+            self.named(side, columns)
+        } else {
+            self.numbers(side, columns)
+        }
+    }
+
+    /// `name N`, in quotes where it holds more than a word; a star stands for any text.
+    fn named(&mut self, side: Side, columns: (Column, Column)) -> Parsed {
+        if !self.take_word("name") {
+            return Err(self.expected("name"));
+        }
+        self.take(TokenKind::Compare);
+        let token = self.peek();
+        let text = match token.kind {
+            TokenKind::Word => token.text,
+            TokenKind::Quoted => &token.text[1..token.text.len() - 1],
+            _ => return Err(self.expected("a name, in quotes if it is more than a word")),
+        };
+        self.next();
+        let name = NamePattern::new(text);
+        Ok(side.apply(columns, |column| {
+            Expression::Test(Test::Named { column, name: name.clone(), spans: Arc::default() })
         }))
     }
 

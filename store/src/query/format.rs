@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::query::answer::{Answer, AnswerColumn, Kind, Unit, Value};
+use crate::query::answer::{Answer, AnswerColumn, ESTIMATES, Kind, Unit, Value};
 use crate::query::protocol;
 use crate::query::question::Order;
 use crate::query::totals::Totals;
@@ -16,7 +16,7 @@ pub fn table(answer: &Answer) -> String {
     let mut text = String::new();
     match &answer.kind {
         Kind::Flows => flow_table(answer, &mut text),
-        Kind::Statistic { order, .. } => statistic_table(answer, *order, &mut text),
+        Kind::Statistic { keys, order } => statistic_table(answer, keys.len(), *order, &mut text),
     }
     summary(answer, &mut text);
     text
@@ -40,6 +40,9 @@ pub fn json(answer: &Answer) -> serde_json::Value {
             "flows": totals.flows,
             "packets": totals.packets,
             "bytes": totals.bytes,
+            "flows_estimated": totals.flows_estimated,
+            "packets_estimated": totals.packets_estimated,
+            "bytes_estimated": totals.bytes_estimated,
             "first_ms": (totals.flows > 0).then_some(totals.first_ms),
             "last_ms": (totals.flows > 0).then_some(totals.last_ms),
             "packets_per_second": totals.pps(),
@@ -84,9 +87,14 @@ fn flow_table(answer: &Answer, text: &mut String) {
             "Flows"
         ),
     );
+    // What a count stands for beside the count, wherever they differ.
+    let sampled = answer.totals.is_sampled();
+    if sampled {
+        more(text, format_args!(" {:>8} {:>8}", "Packets*", "Bytes*"));
+    }
     let at = |column: Column| answer.column(column.name());
     for row in &answer.rows {
-        let value = |index: Option<usize>| index.and_then(|at| row.get(at)).copied();
+        let value = |index: Option<usize>| index.and_then(|at| row.get(at));
         let number = |index| value(index).map_or(0, as_number);
         let protocol = value(at(Column::Protocol));
         let icmp = matches!(protocol, Some(Value::Protocol(1 | 58)));
@@ -101,7 +109,7 @@ fn flow_table(answer: &Answer, text: &mut String) {
                 "{:<23} {:>12} {:<6} {:>21} -> {:<21} {:>8} {:>8} {:>5}",
                 time(number(Some(0))),
                 duration(number(Some(1))),
-                protocol.map_or_else(String::new, |value| shown(&value, Unit::None)),
+                protocol.map_or_else(String::new, |value| shown(value, Unit::None)),
                 source,
                 destination,
                 scaled(number(at(Column::Packets))),
@@ -109,19 +117,27 @@ fn flow_table(answer: &Answer, text: &mut String) {
                 1
             ),
         );
+        if sampled {
+            let estimate = |name| scaled(number(answer.column(name)));
+            let (packets, bytes) = (estimate("packets_estimated"), estimate("bytes_estimated"));
+            more(text, format_args!(" {packets:>8} {bytes:>8}"));
+        }
     }
 }
 
-fn statistic_table(answer: &Answer, order: Order, text: &mut String) {
-    // The first two columns are times, the last nine sums, shares and rates; keys between.
-    let keys = 2..answer.columns.len().saturating_sub(9);
+/// `asked` is how many keys the statistic has; behind them stand the names of their numbers.
+fn statistic_table(answer: &Answer, asked: usize, order: Order, text: &mut String) {
+    // The first two columns are times, then come keys and names; the last are nine sums, shares and
+    // rates, and the estimates.
+    let keys = 2..answer.columns.len().saturating_sub(9 + ESTIMATES);
+    let sampled = answer.totals.is_sampled() || order.is_estimated();
     line(
         text,
         format_args!(
             "{}{} by {}, ordered by {}:",
             if answer.available as usize > answer.rows.len() { "Top " } else { "All " },
             answer.rows.len(),
-            titles(&answer.columns[keys.clone()]),
+            titles(&answer.columns[2..2 + asked]),
             order.name()
         ),
     );
@@ -130,7 +146,7 @@ fn statistic_table(answer: &Answer, order: Order, text: &mut String) {
         (answer.columns[at].title.clone(), answer.rows.iter().map(|row| show(row)).collect())
     };
     // Several keys leave no room for milliseconds, shares and all the rates: those are in JSON.
-    let roomy = keys.len() <= 1;
+    let roomy = keys.len() <= 1 && !sampled;
     let time_length = if roomy { 23 } else { 19 };
     let title = if roomy { "Date first seen (UTC)" } else { "First seen (UTC)" }.to_owned();
     columns.push((title, cells(0, &|row| time(number(row, 0))[..time_length].to_owned()).1));
@@ -145,6 +161,11 @@ fn statistic_table(answer: &Answer, order: Order, text: &mut String) {
         let share = |row: &[Value]| row.get(at + 1).map_or(0.0, as_fraction);
         let shared = cells(at, &|row| format!("{}({:>4.1})", scaled(number(row, at)), share(row)));
         columns.push(if roomy { (title + "(%)", shared.1) } else { (title, plain) });
+    }
+    if sampled {
+        for at in keys.end + 9..keys.end + 9 + ESTIMATES {
+            columns.push(cells(at, &|row| scaled(number(row, at))));
+        }
     }
     let (pps, bps, bpp) = (keys.end + 6, keys.end + 7, keys.end + 8);
     let rates = match order {
@@ -174,7 +195,10 @@ impl Columns {
         let widths: Vec<usize> = self
             .0
             .iter()
-            .map(|(title, cells)| cells.iter().map(String::len).fold(title.len(), usize::max))
+            .map(|(title, cells)| {
+                let width = |cell: &String| cell.chars().count();
+                cells.iter().map(width).fold(width(title), usize::max)
+            })
             .collect();
         for row in 0..=rows {
             let cell = |column: &(String, Vec<String>)| match row {
@@ -190,7 +214,7 @@ impl Columns {
 }
 
 fn number(row: &[Value], at: usize) -> u64 {
-    row.get(at).copied().map_or(0, as_number)
+    row.get(at).map_or(0, as_number)
 }
 
 fn titles(columns: &[AnswerColumn]) -> String {
@@ -202,7 +226,7 @@ fn titles(columns: &[AnswerColumn]) -> String {
 
 /// The summary lines at the end of every table.
 fn summary(answer: &Answer, text: &mut String) {
-    let Totals { flows, packets, bytes, first_ms, last_ms } = answer.totals;
+    let Totals { flows, packets, bytes, first_ms, last_ms, .. } = answer.totals;
     line(
         text,
         format_args!(
@@ -215,6 +239,18 @@ fn summary(answer: &Answer, text: &mut String) {
             scaled(answer.totals.bpp())
         ),
     );
+    if answer.totals.is_sampled() {
+        let Totals { flows_estimated, packets_estimated, bytes_estimated, .. } = answer.totals;
+        line(
+            text,
+            format_args!(
+                "Estimates, marked *, from sampling rates: total flows: {flows_estimated}, \
+                 total bytes: {}, total packets: {}",
+                scaled(bytes_estimated),
+                scaled(packets_estimated)
+            ),
+        );
+    }
     if flows > 0 {
         line(text, format_args!("Time window: {} - {} UTC", time(first_ms), time(last_ms)));
     }
@@ -241,9 +277,15 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.push('\n');
 }
 
-fn endpoint(address: Option<Value>, port: &str) -> String {
+/// Adds to the last line.
+fn more(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.pop();
+    line(text, arguments);
+}
+
+fn endpoint(address: Option<&Value>, port: &str) -> String {
     match address {
-        Some(Value::Address(address)) if address.is_v4() || address == Address::ABSENT => {
+        Some(Value::Address(address)) if address.is_v4() || *address == Address::ABSENT => {
             format!("{address}:{port}")
         }
         // nfdump's way with IPv6: the port after a dot, for a colon would read as a part of it.
@@ -252,14 +294,14 @@ fn endpoint(address: Option<Value>, port: &str) -> String {
     }
 }
 
-fn as_number(value: Value) -> u64 {
+fn as_number(value: &Value) -> u64 {
     match value {
-        Value::Number(number) => number,
-        Value::Protocol(number) => number.into(),
-        Value::Flags(number) => number.into(),
-        Value::Mac(number) | Value::Application(number) => number,
-        Value::Label(number) => number.into(),
-        Value::Address(_) | Value::Fraction(_) => 0,
+        Value::Number(number) => *number,
+        Value::Protocol(number) => (*number).into(),
+        Value::Flags(number) => (*number).into(),
+        Value::Mac(number) | Value::Application(number) => *number,
+        Value::Label(number) => (*number).into(),
+        Value::Address(_) | Value::Fraction(_) | Value::Text(_) => 0,
     }
 }
 
@@ -285,10 +327,31 @@ fn shown(value: &Value, unit: Unit) -> String {
         (Value::Application(id), _) => application_text(*id),
         (Value::Address(address), _) => address.to_string(),
         (Value::Fraction(fraction), _) => format!("{fraction:.1}"),
+        (Value::Text(text), _) => plain(text),
     }
 }
 
-/// A value for CSV; none needs quotes.
+/// An exporter's text for a terminal: nothing in it may steer that, and it may not fill it.
+fn plain(text: &str) -> String {
+    const WIDEST: usize = 40;
+    let mut plain: String = text.chars().filter(|c| !c.is_control()).take(WIDEST + 1).collect();
+    if let Some((at, _)) = plain.char_indices().nth(WIDEST) {
+        plain.truncate(at);
+        plain.push('…');
+    }
+    plain
+}
+
+/// Text as a field of CSV (RFC 4180, Section 2).
+fn quoted(text: &str) -> String {
+    if text.contains(['"', ',', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A value for CSV.
 fn raw(value: &Value) -> String {
     match value {
         Value::Number(number) => number.to_string(),
@@ -299,6 +362,7 @@ fn raw(value: &Value) -> String {
         Value::Application(id) => application_text(*id),
         Value::Address(address) => address.to_string(),
         Value::Fraction(fraction) => format!("{fraction:.3}"),
+        Value::Text(text) => quoted(text),
     }
 }
 
@@ -314,6 +378,8 @@ fn json_value(value: &Value) -> serde_json::Value {
         Value::Address(address) if *address == Address::ABSENT => serde_json::Value::Null,
         Value::Address(address) => address.to_string().into(),
         Value::Fraction(fraction) => ((fraction * 1000.0).round() / 1000.0).into(),
+        Value::Text(text) if text.is_empty() => serde_json::Value::Null,
+        Value::Text(text) => text.as_str().into(),
     }
 }
 
@@ -389,6 +455,7 @@ fn scale(number: u64, from: u64) -> Option<(f64, char)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::{NameKind, Told};
     use crate::query::question::{Key, Question, View};
     use crate::query::row::FlowRow;
     use crate::query::{Limits, Plan, answer};
@@ -499,13 +566,81 @@ Shown: 2 of 5; k, M, G, T are powers of 1000
             lines.next(),
             Some(
                 "first_ms,duration_ms,protocol,flows,flows_percent,packets,packets_percent,\
-                 bytes,bytes_percent,packets_per_second,bits_per_second,bytes_per_packet"
+                 bytes,bytes_percent,packets_per_second,bits_per_second,bytes_per_packet,\
+                 flows_estimated,packets_estimated,bytes_estimated"
             )
         );
-        let first =
-            "1700000000000,63000,6,2,66.667,1210,99.835,2500001000,100.000,19,317460444,2066116";
+        let first = "1700000000000,63000,6,2,66.667,1210,99.835,2500001000,100.000,19,317460444,2066116,\
+             2,1210,2500001000";
         assert_eq!(lines.next(), Some(first));
         assert_eq!(lines.count(), 2);
+    }
+
+    /// An answer over flows of two routers, of which one samples and names its interfaces.
+    fn of_two_routers(view: View) -> Answer {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(StoreConfig::new(folder.path())).unwrap();
+        let router = |n| Address::from_v4([192, 0, 2, n]);
+        let mut batch = Batch::default();
+        let flow = flow(0, 1000, [(1, 80), (2, 443)], (10, 1000));
+        let row = FlowRow { exporter: router(1), input_interface: 7, sampling_rate: 100, ..flow };
+        batch.push(&row);
+        batch.push(&FlowRow { exporter: router(2), sampling_rate: 0, ..row.clone() });
+        batch.push(&FlowRow { input_interface: 8, kept_one_in: 5, sampling_rate: 0, ..row });
+        store.append(batch).unwrap();
+        let mut told = Told::with_capacity(9);
+        let uplink = "to \"Rome\", 1\u{1b}[2J".as_bytes();
+        told.push((router(1), NameKind::Interface, 7), 1, uplink, b"");
+        store.learn(&told).unwrap();
+        let question = Question { filter: String::new(), from_ms: None, until_ms: None, view };
+        let plan = Plan::compile(&question).unwrap();
+        let part = answer(&store.reader().snapshot(), &plan, &Limits::default()).unwrap();
+        let bytes = part.to_bytes().unwrap();
+        let mut whole = crate::query::Partial::empty(&plan);
+        let part = crate::query::Partial::from_bytes(&bytes, &plan).unwrap();
+        whole.merge(part, &Limits::default()).unwrap();
+        whole.finish(&question)
+    }
+
+    #[test]
+    fn estimates_stand_beside_counts_wherever_something_was_sampled() {
+        let answer = of_two_routers(View::statistic("inif/bytes*", 0).unwrap());
+        let json = json(&answer);
+        assert_eq!(json["rows"][0]["bytes"], 2_000);
+        assert_eq!(json["rows"][0]["bytes_estimated"], 101_000);
+        assert_eq!(json["rows"][1]["flows_estimated"], 5);
+        assert_eq!(json["totals"]["packets_estimated"], 1_010 + 50);
+        let text = table(&answer);
+        assert!(text.contains("ordered by bytes*") && text.contains("Bytes*"), "{text}");
+        assert!(
+            text.contains("Estimates, marked *, from sampling rates: total flows: 7"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        let listing = table(&of_two_routers(View::Flows { limit: 0 }));
+        assert!(listing.contains("Flows Packets*   Bytes*\n"), "{listing}");
+        assert!(listing.contains("10     1000     1     1000   100000\n"), "{listing}");
+    }
+
+    #[test]
+    fn names_stand_beside_numbers_and_steer_no_terminal() {
+        let answer = of_two_routers(View::statistic("router,inif", 0).unwrap());
+        let text = table(&answer);
+        assert!(
+            text.contains("by Router IP, Input, ordered") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+        assert!(text.contains("to \"Rome\", 1[2J"), "{text}");
+        let values = json(&answer);
+        let names: Vec<_> = values["rows"].as_array().unwrap().iter().collect();
+        assert_eq!(names[0]["input_interface_name"], "to \"Rome\", 1\u{1b}[2J");
+        assert_eq!(names[2]["input_interface_name"], serde_json::Value::Null);
+        let listed = csv(&of_two_routers(View::Flows { limit: 0 }));
+        assert!(listed.contains(",input_interface_name,flows,"), "{listed}");
+        assert!(listed.contains(",\"to \"\"Rome\"\", 1\u{1b}[2J\",1,"), "{listed}");
+        let all = json(&of_two_routers(View::statistic("if", 0).unwrap()));
+        let seven = all["rows"].as_array().unwrap().iter().find(|row| row["interface"] == 7);
+        assert!(seven.unwrap()["interface_name"].as_str().unwrap().starts_with("to"));
     }
 
     #[test]

@@ -4,12 +4,15 @@
 //! statistic has keys of one length, they lie in one vector, and their byte order is the order of
 //! their values. On the wire the groups are sorted, which makes equal partials equal bytes.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::names::NameKind;
+use crate::query::question::Key;
 use crate::query::totals::Totals;
 
 /// Groups with keys of one length, at most as many as allowed.
@@ -87,6 +90,11 @@ impl Groups {
     }
 }
 
+/// The number that a key's bytes are, in network order.
+pub(crate) fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 impl SortedGroups {
     /// No groups.
     pub(crate) fn new(width: usize) -> Self {
@@ -108,6 +116,19 @@ impl SortedGroups {
             .iter()
             .enumerate()
             .map(move |(index, totals)| (&self.keys[index * width..(index + 1) * width], totals))
+    }
+
+    /// The numbers among the keys that exporters have names for.
+    pub(crate) fn things(&self, keys: &[Key]) -> HashSet<(NameKind, u64)> {
+        let mut things = HashSet::new();
+        let mut begin = 0;
+        for key in keys {
+            let place = begin..begin + key.width();
+            begin = place.end;
+            let Some(kind) = key.name_kind() else { continue };
+            things.extend(self.iter().map(|(bytes, _)| (kind, number(&bytes[place.clone()]))));
+        }
+        things
     }
 
     /// The groups of both.
@@ -170,7 +191,7 @@ mod tests {
     use super::*;
 
     fn one() -> Totals {
-        Totals { flows: 1, packets: 1, bytes: 1, first_ms: 1, last_ms: 1 }
+        Totals::of_flow(1, 1, 1, 1)
     }
 
     #[test]

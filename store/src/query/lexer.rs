@@ -15,6 +15,8 @@ pub(crate) struct Token<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     Word,
+    /// Text in quotes, which belong to it.
+    Quoted,
     Open,
     Close,
     OpenList,
@@ -76,7 +78,12 @@ fn token(rest: &str, position: usize) -> Option<Token<'_>> {
     if let Some(&(sign, kind)) = SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)) {
         return Some(Token { kind, text: &rest[..sign.len()], position });
     }
-    let of_word = |c: char| c.is_ascii_alphanumeric() || "._:/-+".contains(c);
+    let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
+    if let Some(quote) = quote {
+        let end = rest[1..].find(quote)? + 2;
+        return Some(Token { kind: TokenKind::Quoted, text: &rest[..end], position });
+    }
+    let of_word = |c: char| c.is_ascii_alphanumeric() || "._:/-+*".contains(c);
     let length = rest.find(|c: char| !of_word(c)).unwrap_or(rest.len());
     let word = Token { kind: keyword(&rest[..length]), text: &rest[..length], position };
     (length > 0).then_some(word)
@@ -108,6 +115,15 @@ mod tests {
     #[test]
     fn signs_need_no_space_around_them() {
         assert_eq!(texts("port>=80&&!(any)"), ["port", ">=", "80", "&&", "!", "(", "any", ")", ""]);
+    }
+
+    #[test]
+    fn text_in_quotes_is_one_word_whatever_it_holds() {
+        assert_eq!(
+            texts("if name \"a (b) or c\" and any"),
+            ["if", "name", "\"a (b) or c\"", "and", "any", ""]
+        );
+        assert_eq!(tokens("name 'a").unwrap_err().position, 5);
     }
 
     #[test]

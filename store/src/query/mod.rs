@@ -4,11 +4,13 @@
 //! gives a [`Partial`], partials merge in any order, and the merged one finishes to an [`Answer`].
 
 pub mod answer;
+mod dictionary;
 pub mod expression;
 pub mod filter;
 pub mod format;
 mod groups;
 mod lexer;
+pub mod named;
 pub mod partial;
 pub mod plan;
 mod prefix;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::query::answer::Answer;
+use crate::query::dictionary::Dictionary;
 use crate::query::groups::SortedGroups;
 use crate::query::plan::{Limits, Plan};
 use crate::query::question::{Question, View};
@@ -18,7 +19,7 @@ use crate::query::totals::Totals;
 pub const MAX_PARTIAL_BYTES: usize = 128 << 20;
 
 /// The version of the wire form.
-const WIRE_VERSION: u8 = 2;
+const WIRE_VERSION: u8 = 3;
 
 /// The most names of damaged segments that a partial carries.
 const MAX_DAMAGED: usize = 1000;
@@ -30,6 +31,8 @@ pub struct Partial {
     pub totals: Totals,
     /// What was read for it.
     pub coverage: Coverage,
+    /// What exporters call the things that it speaks of.
+    names: Dictionary,
     body: Body,
 }
 
@@ -72,7 +75,8 @@ impl Partial {
             View::Flows { limit } => Body::Flows { limit: *limit, rows: Vec::new() },
             View::Statistic { .. } => Body::Groups(SortedGroups::new(plan.key_width())),
         };
-        Partial { totals: Totals::default(), coverage: Coverage::default(), body }
+        let names = Dictionary::default();
+        Partial { totals: Totals::default(), coverage: Coverage::default(), names, body }
     }
 
     /// A listing; `rows` in listing order, no more than the view's limit.
@@ -81,13 +85,19 @@ impl Partial {
         rows: Vec<FlowRow>,
         totals: Totals,
         coverage: Coverage,
+        names: Dictionary,
     ) -> Self {
-        Partial { totals, coverage, body: Body::Flows { limit, rows } }
+        Partial { totals, coverage, names, body: Body::Flows { limit, rows } }
     }
 
     /// A statistic.
-    pub(crate) fn of_groups(groups: SortedGroups, totals: Totals, coverage: Coverage) -> Self {
-        Partial { totals, coverage, body: Body::Groups(groups) }
+    pub(crate) fn of_groups(
+        groups: SortedGroups,
+        totals: Totals,
+        coverage: Coverage,
+        names: Dictionary,
+    ) -> Self {
+        Partial { totals, coverage, names, body: Body::Groups(groups) }
     }
 
     /// Rows or groups that it holds.
@@ -124,6 +134,7 @@ impl Partial {
         };
         self.totals.add(&other.totals);
         self.coverage.merge(other.coverage);
+        self.names.merge(other.names);
         Ok(())
     }
 
@@ -169,6 +180,9 @@ impl Partial {
 
     fn check(&self, plan: &Plan) -> Result<(), Error> {
         let malformed = |reason: &str| Err(Error::Malformed(reason.to_owned()));
+        if !self.names.is_sound() {
+            return malformed("the names are not in order");
+        }
         match (&self.body, plan.view()) {
             (Body::Flows { limit, rows }, View::Flows { limit: asked }) => {
                 if limit != asked || (*limit != 0 && rows.len() > *limit) {
@@ -197,10 +211,11 @@ impl Partial {
     pub fn finish(self, question: &Question) -> Answer {
         match (self.body, &question.view) {
             (Body::Flows { rows, .. }, View::Flows { .. }) => {
-                Answer::of_flows(&rows, self.totals, self.coverage)
+                Answer::of_flows(&rows, &self.names, self.totals, self.coverage)
             }
             (Body::Groups(groups), View::Statistic { keys, order, limit }) => {
-                Answer::of_groups(&groups, keys, *order, *limit, self.totals, self.coverage)
+                let statistic = (&keys[..], *order, *limit);
+                Answer::of_groups(&groups, statistic, &self.names, self.totals, self.coverage)
             }
             _ => unreachable!("a partial is finished by its own question"),
         }

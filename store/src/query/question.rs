@@ -54,6 +54,8 @@ pub enum Key {
     Interface,
     /// Source and destination prefix length; a flow counts for both, and twice if equal.
     Mask,
+    /// VRF of the input and of the output side; a flow counts for both, and twice if equal.
+    Vrf,
 }
 
 /// nfdump's names of the keys; a key's first name is the one that is printed.
@@ -82,6 +84,10 @@ const KEYS: &[(&str, Key)] = &[
     ("mask", Key::Mask),
     ("vlan", Key::Column(Column::Vlan)),
     ("srcvlan", Key::Column(Column::Vlan)),
+    ("app", Key::Column(Column::Application)),
+    ("invrf", Key::Column(Column::InputVrf)),
+    ("outvrf", Key::Column(Column::OutputVrf)),
+    ("vrf", Key::Vrf),
     ("dir", Key::Column(Column::Direction)),
     ("flags", Key::Column(Column::TcpFlags)),
     ("odid", Key::Column(Column::ObservationDomain)),
@@ -162,6 +168,7 @@ impl Key {
             Key::As => (Column::SourceAs, Column::DestinationAs),
             Key::Interface => (Column::InputInterface, Column::OutputInterface),
             Key::Mask => (Column::SourceMask, Column::DestinationMask),
+            Key::Vrf => (Column::InputVrf, Column::OutputVrf),
         }
     }
 
@@ -200,7 +207,10 @@ fn unknown(name: &str) -> KeyError {
 
 fn names() -> String {
     let mut text = Key::names().collect::<Vec<_>>().join(" ");
-    text.push_str("; ordered by /flows /packets /bytes /pps /bps /bpp");
+    text.push_str(
+        "; ordered by /flows /packets /bytes /pps /bps /bpp, or by the estimates of what \
+         was sampled: /flows* /packets* /bytes*",
+    );
     text
 }
 
@@ -220,19 +230,39 @@ pub enum Order {
     Bps,
     /// Bytes a packet.
     Bpp,
+    /// Flows as estimated from the rate at which flow records were kept.
+    FlowsEstimated,
+    /// Packets as estimated from the rates at which they were sampled.
+    PacketsEstimated,
+    /// Bytes as estimated likewise.
+    BytesEstimated,
 }
 
 impl Order {
     /// All orders.
-    pub const ALL: [Order; 6] =
-        [Order::Flows, Order::Packets, Order::Bytes, Order::Pps, Order::Bps, Order::Bpp];
+    pub const ALL: [Order; 9] = [
+        Order::Flows,
+        Order::Packets,
+        Order::Bytes,
+        Order::Pps,
+        Order::Bps,
+        Order::Bpp,
+        Order::FlowsEstimated,
+        Order::PacketsEstimated,
+        Order::BytesEstimated,
+    ];
 
     /// The order that nfdump calls `name`.
     pub fn parse(name: &str) -> Option<Order> {
         Order::ALL.into_iter().find(|order| order.name().eq_ignore_ascii_case(name.trim()))
     }
 
-    /// nfdump's name.
+    /// Whether it is by what counts stand for.
+    pub const fn is_estimated(self) -> bool {
+        matches!(self, Order::FlowsEstimated | Order::PacketsEstimated | Order::BytesEstimated)
+    }
+
+    /// nfdump's name; an estimate's has a star.
     pub const fn name(self) -> &'static str {
         match self {
             Order::Flows => "flows",
@@ -241,6 +271,9 @@ impl Order {
             Order::Pps => "pps",
             Order::Bps => "bps",
             Order::Bpp => "bpp",
+            Order::FlowsEstimated => "flows*",
+            Order::PacketsEstimated => "packets*",
+            Order::BytesEstimated => "bytes*",
         }
     }
 }

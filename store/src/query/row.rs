@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
 use crate::for_each_column;
+use crate::query::totals::Totals;
 use crate::{Address, Batch, Column};
 
 macro_rules! define_row {
@@ -178,6 +179,12 @@ impl<'a> RowSource<'a> {
 }
 
 impl FlowRow {
+    /// Its counts, and what they stand for.
+    pub fn totals(&self) -> Totals {
+        Totals::of_flow(self.packets, self.bytes, self.first_ms, self.last_ms)
+            .sampled(self.sampling_rate, self.kept_one_in)
+    }
+
     /// The order of a listing: by beginning, and then by everything else, so that it is the same
     /// whatever order the rows were merged in.
     pub fn listing_order(&self, other: &FlowRow) -> Ordering {

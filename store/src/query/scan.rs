@@ -4,12 +4,15 @@
 //! so that a damaged segment is left out as a whole and named, and the answer is right for the
 //! others.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
-use crate::query::expression::Selection;
+use crate::names::Names;
+use crate::query::dictionary::{Dictionary, Exporters};
+use crate::query::expression::{Expression, Selection};
 use crate::query::groups::Groups;
 use crate::query::partial::{Coverage, Partial};
 use crate::query::plan::{Limits, Plan};
@@ -39,7 +42,7 @@ pub fn answer_until(
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Partial, Error> {
-    let mut scan = Scan::new(plan, limits, stop);
+    let mut scan = Scan::new(plan, &snapshot.names, limits, stop);
     scan.coverage.damaged.extend_from_slice(&snapshot.damaged);
     for segment in snapshot.segments.iter() {
         if !segment.entry.range.may_lie_within(plan.from_ms(), plan.until_ms()) {
@@ -69,6 +72,10 @@ pub fn answer_until(
 /// What was found so far.
 struct Scan<'a> {
     plan: &'a Plan,
+    /// The plan's, with the names that it asks for.
+    filter: Cow<'a, Expression>,
+    names: &'a Names,
+    exporters: Exporters,
     limits: &'a Limits,
     stop: &'a Stop,
     totals: Totals,
@@ -107,15 +114,20 @@ struct Counters<'a> {
     bytes: Values<'a>,
     first: Values<'a>,
     last: Values<'a>,
+    /// At which rate packets were looked at, and flow records kept; where neither is said, neither
+    /// is read.
+    rates: [Option<Values<'a>>; 2],
 }
 
 impl<'a> Counters<'a> {
     fn open(source: &'a impl ColumnSource) -> Result<Self, Error> {
+        let said = |column| source.has(column).then(|| source.values(column)).transpose();
         Ok(Counters {
             packets: source.values(Column::Packets)?,
             bytes: source.values(Column::Bytes)?,
             first: source.values(Column::First)?,
             last: source.values(Column::Last)?,
+            rates: [said(Column::SamplingRate)?, said(Column::KeptOneIn)?],
         })
     }
 
@@ -123,18 +135,24 @@ impl<'a> Counters<'a> {
     fn rows(&self) -> impl Fn(usize) -> Totals {
         let (packets, bytes) = (self.packets.as_u64(), self.bytes.as_u64());
         let (first, last) = (self.first.as_u64(), self.last.as_u64());
-        move |row| Totals {
-            flows: 1,
-            packets: packets[row],
-            bytes: bytes[row],
-            first_ms: first[row],
-            last_ms: last[row],
+        let sampled = self.rates.iter().any(Option::is_some);
+        let [packet_rates, flow_rates] = self.rates.each_ref().map(Option::as_ref);
+        let rate = |rates: Option<&Values<'_>>, row| {
+            // The columns of rates have four bytes.
+            rates.map_or(0, |rates| rates.number(row) as u32)
+        };
+        move |row| {
+            let sums = Totals::of_flow(packets[row], bytes[row], first[row], last[row]);
+            match sampled {
+                false => sums,
+                true => sums.sampled(rate(packet_rates, row), rate(flow_rates, row)),
+            }
         }
     }
 }
 
 impl<'a> Scan<'a> {
-    fn new(plan: &'a Plan, limits: &'a Limits, stop: &'a Stop) -> Self {
+    fn new(plan: &'a Plan, names: &'a Names, limits: &'a Limits, stop: &'a Stop) -> Self {
         let found = match plan.view() {
             View::Flows { limit } => {
                 // One more than allowed, so that too many can be told from just enough.
@@ -144,11 +162,13 @@ impl<'a> Scan<'a> {
             View::Statistic { .. } => Found::Groups(Groups::new(plan.key_width(), limits.groups)),
         };
         let (totals, coverage) = (Totals::default(), Coverage::default());
-        Scan { plan, limits, stop, totals, coverage, found }
+        let filter = plan.filter().named_by(&names.read());
+        let exporters = Exporters::default();
+        Scan { plan, filter, names, exporters, limits, stop, totals, coverage, found }
     }
 
     fn source(&mut self, source: &impl ColumnSource, range: &TimeRange) -> Result<(), Error> {
-        let mut selection = self.plan.filter().select_until(source, self.stop)?;
+        let mut selection = self.filter.select_until(source, self.stop)?;
         if !range.lies_within(self.plan.from_ms(), self.plan.until_ms()) && !selection.is_empty() {
             selection.and(&self.window(source)?);
         }
@@ -202,9 +222,15 @@ impl<'a> Scan<'a> {
         let both = keys.iter().any(|key| key.sides().0 != key.sides().1);
         let destinations = if both { side(|(_, destination)| destination)? } else { Vec::new() };
         let totals = counters.rows();
+        let named = keys.iter().any(|key| key.name_kind().is_some());
+        let exporters = named.then(|| source.values(Column::Exporter)).transpose()?;
+        let exporters = exporters.as_ref().map(|exporters| exporters.as_addresses());
         let mut key = vec![0; self.plan.key_width()];
         for row in selection.iter() {
             let sums = totals(row);
+            if let Some(exporters) = exporters {
+                self.exporters.note(exporters[row]);
+            }
             self.totals.add(&sums);
             write_key(&sources, keys, row, &mut key);
             groups.add(&key, &sums)?;
@@ -227,11 +253,16 @@ impl<'a> Scan<'a> {
                 if rows.len() > self.limits.rows {
                     return Err(Error::TooManyRows { bound: self.limits.rows });
                 }
-                let rows = rows.into_sorted_vec().into_iter().map(|listed| *listed.0).collect();
-                Ok(Partial::of_flows(limit, rows, self.totals, self.coverage))
+                let rows = rows.into_sorted_vec().into_iter().map(|listed| *listed.0);
+                let rows: Vec<FlowRow> = rows.collect();
+                let names = Dictionary::of_flows(&rows, &self.names.read());
+                Ok(Partial::of_flows(limit, rows, self.totals, self.coverage, names))
             }
             Found::Groups(groups) => {
-                Ok(Partial::of_groups(groups.sort(), self.totals, self.coverage))
+                let groups = groups.sort();
+                let things = groups.things(self.plan.keys());
+                let names = Dictionary::of_things(&things, &self.exporters, &self.names.read());
+                Ok(Partial::of_groups(groups, self.totals, self.coverage, names))
             }
         }
     }
@@ -296,7 +327,7 @@ mod tests {
     }
 
     fn firsts(answer: &Answer) -> Vec<Value> {
-        answer.rows.iter().map(|row| row[0]).collect()
+        answer.rows.iter().map(|row| row[0].clone()).collect()
     }
 
     #[test]
@@ -361,7 +392,8 @@ mod tests {
         assert_eq!(ask(&store).unwrap().totals.flows, 1);
         stop.stop();
         assert!(matches!(ask(&store), Err(Error::Abandoned)));
-        let mut scan = Scan::new(&plan, &limits, &stop);
+        let names = Names::default();
+        let mut scan = Scan::new(&plan, &names, &limits, &stop);
         let segment = store.reader().snapshot().segments()[0].open().unwrap();
         let within = scan.source(&segment, segment.range());
         assert!(matches!(within, Err(Error::Abandoned)), "between the parts of a filter");
