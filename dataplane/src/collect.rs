@@ -7,25 +7,33 @@
 //!
 //! Times become absolute in this module and only here. Whatever stands before a fault in a message
 //! is used; the fault itself is counted. A data set that comes before its template is held, and
-//! decoded under its own header when the template comes. Options data is counted and not stored, but
-//! for one thing that times need: when the exporter started.
+//! decoded under its own header when the template comes. Options data is counted and not stored; what
+//! is taken from it is when the exporter started, which times need, how packets are sampled, and what
+//! the exporter calls its interfaces, applications and VRFs.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_store::Batch;
+use weir_store::names::Told;
 
+pub use self::aside::Sampling;
+
+use self::aside::Aside;
 use self::decoder::Decoder;
 use self::header::Header;
 use self::moment::Uptime;
 use crate::connection::Connection;
 use crate::hold::{Hold, HoldLimits};
 use crate::io::Datagram;
+use crate::sampling::{Noted, Rates};
 use crate::session::{SessionId, SessionKey, SessionLimits, SessionTable, Taken, Transport};
 use crate::template::{FieldPlan, Place, fixed_plan};
 use crate::wire::set::{Set, SetKind, Sets, TemplateRecords};
 use crate::wire::{Counted, Message, Protocol, fixed};
 use crate::{Counters, Discard, Timestamp};
 
+mod aside;
 mod columns;
 mod decoder;
 mod header;
@@ -44,11 +52,13 @@ pub struct CollectorConfig {
 }
 
 /// What the collector keeps of a session besides its templates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Upstream {
     /// When the exporter started, milliseconds since 1970, as its options data says
     /// (systemInitTimeMilliseconds).
     pub boot_ms: Option<u64>,
+    /// How its packets are sampled.
+    pub rates: Rates,
 }
 
 /// Decodes datagrams into a batch, and counts what it cannot decode.
@@ -63,6 +73,8 @@ pub struct Collector {
     fixed: [FieldPlan; fixed::LAYOUTS_COUNT],
     /// Where a variable-length record's values stand; kept for its memory.
     places: Vec<Place>,
+    sampling: Arc<Sampling>,
+    aside: Aside,
 }
 
 impl Collector {
@@ -76,7 +88,34 @@ impl Collector {
             counters,
             fixed: fixed::LAYOUTS.map(fixed_plan),
             places: Vec::new(),
+            sampling: Arc::default(),
+            aside: Aside::default(),
         }
+    }
+
+    /// Takes what is configured of sampling, in place of what was.
+    pub fn configure(&mut self, sampling: Arc<Sampling>) {
+        self.aside.valve.set(sampling.keep_one_in);
+        for (_, session) in self.sessions.iter_mut() {
+            let configured = sampling.overrides.of(session.key.source.ip());
+            session.extra.rates.configure(configured);
+        }
+        self.sampling = sampling;
+    }
+
+    /// Whether an exporter has called something by a name that may be new.
+    pub fn has_names(&self) -> bool {
+        self.aside.names.is_waiting()
+    }
+
+    /// What exporters have called things since the last call, if anything.
+    pub fn take_names(&mut self) -> Option<Told> {
+        self.aside.names.take()
+    }
+
+    /// What was taken last of names got lost: they are taken again when they are told again.
+    pub fn forget_names(&mut self) {
+        self.aside.names.forget();
     }
 
     /// Decodes one datagram, received at `now`.
@@ -103,6 +142,10 @@ impl Collector {
             let key = SessionKey::of_connection(connection, domain);
             let Some(id) = self.sessions.find(&key) else { continue };
             self.sessions.end(id);
+            let upstream = self.upstream(key.source);
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.extra = upstream;
+            }
             let held = self.hold.forget(id);
             self.give_up(held);
         }
@@ -169,7 +212,8 @@ impl Collector {
         let uptime = Uptime::from_boot(session.extra.boot_ms);
         let header = Header::new(&message, datagram.source, now, uptime);
         let (batch, counters, places) = (&mut self.batch, &*self.counters, &mut self.places);
-        let decoder = Decoder { session, header, batch, counters, places };
+        let aside = &mut self.aside;
+        let decoder = Decoder { session, header, batch, counters, places, aside };
         let mut reader = Reader { decoder, hold: &mut self.hold, id, now };
         let records = match &message {
             Message::Fixed(packet) => Some(reader.decoder.fixed(packet, &self.fixed)),
@@ -186,6 +230,9 @@ impl Collector {
         session.observe(message.sequence(), units, &self.counters);
         if let Some(connection) = connection {
             connection.note_misuses(session.misuses - misuses);
+        }
+        if !self.aside.elsewhere.is_empty() {
+            self.spread_rates(id);
         }
         Ok(())
     }
@@ -221,12 +268,33 @@ impl Collector {
     }
 
     fn insert(&mut self, key: SessionKey, now: Timestamp) -> Result<SessionId, Discard> {
-        let inserted = self.sessions.insert(key, now, Upstream::default())?;
+        let upstream = self.upstream(key.source);
+        let inserted = self.sessions.insert(key, now, upstream)?;
         if inserted.evicted.is_some() {
             let held = self.hold.forget(inserted.id);
             self.give_up(held);
         }
         Ok(inserted.id)
+    }
+
+    /// What is known of an exporter of which nothing was heard.
+    fn upstream(&self, source: SocketAddr) -> Upstream {
+        let configured = self.sampling.overrides.of(source.ip());
+        Upstream { boot_ms: None, rates: self.aside.rates(configured) }
+    }
+
+    /// Hands rates that were told of other observation domains to their sessions. Who tells them
+    /// before the first message of such a domain tells them again.
+    fn spread_rates(&mut self, id: SessionId) {
+        let Some(key) = self.sessions.get(id).map(|session| session.key) else { return };
+        let mut elsewhere = std::mem::take(&mut self.aside.elsewhere);
+        for (domain, scope, rate) in elsewhere.drain(..) {
+            let Some(id) = self.sessions.find(&SessionKey { domain, ..key }) else { continue };
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            let full = session.extra.rates.note(scope, rate) == Noted::Full;
+            self.counters.rates_refused.add(u64::from(full));
+        }
+        self.aside.elsewhere = elsewhere;
     }
 
     /// Counts data sets that have waited in vain.

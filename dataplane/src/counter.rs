@@ -111,6 +111,7 @@ define_discards! {
     RecordSend, Record, "record_send", "the system refused to send the message that held the record";
     NoFrame, Record, "no_frame", "no free frame for an outgoing message";
     RingFull, Record, "ring_full", "the ring from the collector to the store was full";
+    SampledOut, Record, "sampled_out", "left out by the valve: `keep_one_in` of the topology file keeps one flow record in so many";
     StoreFull, Record, "store_full", "the disk is full and the store's memory bound is reached";
 }
 
@@ -169,6 +170,10 @@ pub struct Counters {
     pub copies_failed: Counter,
     /// Messages with templates, forwarded in the kernel, whose copy did not reach this worker.
     pub templates_unheard: Counter,
+    /// Sampling rates of exporters that have told too many.
+    pub rates_refused: Counter,
+    /// Names that the store could not take in time; they are taken when they are told again.
+    pub names_lost: Counter,
     /// News that found the channel to the control plane full.
     pub news_lost: Counter,
     discarded: [Counter; Discard::ALL.len()],
@@ -197,6 +202,8 @@ impl Default for Counters {
             copies_sent: Counter::default(),
             copies_failed: Counter::default(),
             templates_unheard: Counter::default(),
+            rates_refused: Counter::default(),
+            names_lost: Counter::default(),
             news_lost: Counter::default(),
             discarded: std::array::from_fn(|_| Counter::default()),
         }

@@ -23,13 +23,17 @@ mod lane;
 pub mod latency;
 mod list;
 pub mod mediate;
+pub mod names;
 pub mod news;
 pub mod options;
 pub mod remembered;
+pub mod sampling;
 pub mod session;
 pub mod steer;
 mod table;
 pub mod template;
+mod told;
+pub mod valve;
 pub mod wire;
 pub mod worker;
 

@@ -17,6 +17,7 @@ use weir_store::Column;
 use crate::Discard;
 use crate::budget::heap;
 use crate::element::{self, Clock, Meaning};
+use crate::told;
 use crate::wire::set::{FieldSpecifier, TemplateRecord};
 use crate::wire::{Protocol, fixed, ipfix};
 
@@ -308,6 +309,8 @@ pub struct Template {
     /// Of records with variable-length fields.
     layout: Option<Layout>,
     plan: FieldPlan,
+    /// Of an options template that tells of samplers or names.
+    told: Option<Box<told::Plan>>,
 }
 
 impl Template {
@@ -358,6 +361,7 @@ impl Template {
             scope_end,
             layout,
             plan,
+            told: record.options.then(|| told::Plan::compile(protocol, record)).flatten(),
         })
     }
 
@@ -380,6 +384,11 @@ impl Template {
     /// How to turn the records into rows.
     pub(crate) fn plan(&self) -> &FieldPlan {
         &self.plan
+    }
+
+    /// How to read what its records tell of samplers and names, if they do.
+    pub(crate) fn told(&self) -> Option<&told::Plan> {
+        self.told.as_deref()
     }
 
     /// Where the plan's values stand in `record`, which [`Template::records`] has given. `scratch`
@@ -408,6 +417,7 @@ impl Template {
             + heap(size_of_val(&*plan.icmp))
             + sources.sum::<usize>()
             + layout
+            + self.told.as_ref().map_or(0, |plan| plan.memory())
     }
 }
 

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use hdrhistogram::Histogram;
 use weir_store::Batch;
+use weir_store::names::Told;
 
-use crate::collect::{Collector, CollectorConfig};
+use crate::collect::{Collector, CollectorConfig, Sampling};
 use crate::configuration::Configuration;
 use crate::connection::{Arrival, Outlet};
 use crate::counter::Counters;
@@ -141,6 +142,8 @@ pub enum SlaveMail {
     Report(Sender<Vec<SessionReport>>),
     /// Where messages of connections come from.
     Connections(Outlet),
+    /// What is configured of sampling.
+    Sampling(Arc<Sampling>),
     /// Hand over what was collected and end.
     Stop,
 }
@@ -310,6 +313,15 @@ impl<R: Receive, T: Transmit> Running<R, T> {
     }
 }
 
+/// The way to the store: rings whose lengths bound how much may wait for it.
+#[derive(Clone, Debug)]
+pub struct ToStore {
+    /// Flows.
+    pub rows: Sender<Batch>,
+    /// What exporters call things.
+    pub names: Sender<Told>,
+}
+
 /// A slave's worker: collects into batches and hands them to the store.
 #[derive(Debug)]
 pub struct SlaveWorker;
@@ -319,6 +331,8 @@ pub struct SlaveWorker;
 pub struct SlaveWorkerConfig {
     /// The Collecting Process.
     pub collector: CollectorConfig,
+    /// What is configured of sampling.
+    pub sampling: Arc<Sampling>,
     /// How long a row may wait before the store gets it, milliseconds.
     pub hand_over_ms: u64,
     /// The core to stay on.
@@ -326,18 +340,19 @@ pub struct SlaveWorkerConfig {
 }
 
 impl SlaveWorker {
-    /// Starts the worker; batches go to `ring`, which bounds how many may wait for the store.
+    /// Starts the worker; what it collects goes to `store`.
     ///
     /// # Errors
     /// When the thread can't be started.
     pub fn spawn<R: Receive + Send + 'static>(
         config: SlaveWorkerConfig,
         rx: R,
-        ring: Sender<Batch>,
+        store: ToStore,
         counters: Arc<Counters>,
     ) -> std::io::Result<WorkerHandle<SlaveMail>> {
-        let collector = Collector::new(config.collector, Arc::clone(&counters));
-        let out = HandOver { ring, hand_over_ms: config.hand_over_ms, since: None };
+        let mut collector = Collector::new(config.collector, Arc::clone(&counters));
+        collector.configure(config.sampling);
+        let out = HandOver { store, hand_over_ms: config.hand_over_ms, since: None };
         spawn("weir-slave", config.core, move |mail| {
             run_slave(collector, rx, out, &counters, &mail)
         })
@@ -377,6 +392,7 @@ fn run_slave<R: Receive>(
                 answer(&to, sessions.collect());
             }
             Ok(SlaveMail::Connections(outlet)) => connections = Some(outlet),
+            Ok(SlaveMail::Sampling(sampling)) => collector.configure(sampling),
             Ok(SlaveMail::Stop) | Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) if received == 0 => {
                 // What comes by connections wakes nobody.
@@ -396,9 +412,9 @@ fn run_slave<R: Receive>(
 
 /// The way of batches from the collector to the store.
 struct HandOver {
-    ring: Sender<Batch>,
+    store: ToStore,
     hand_over_ms: u64,
-    /// When the oldest row in the collector's batch came.
+    /// When the oldest row in the collector's batch came, or the first name.
     since: Option<Timestamp>,
 }
 
@@ -431,7 +447,7 @@ impl HandOver {
     fn after(&mut self, collector: &mut Collector, counters: &Counters, now: Timestamp) {
         if collector.is_full() {
             self.hand_over(collector, counters);
-        } else if self.since.is_none() && collector.batch_rows() > 0 {
+        } else if self.since.is_none() && (collector.batch_rows() > 0 || collector.has_names()) {
             self.since = Some(now);
         }
     }
@@ -448,9 +464,16 @@ impl HandOver {
 
     fn hand_over(&mut self, collector: &mut Collector, counters: &Counters) {
         self.since = None;
+        if let Some(names) = collector.take_names() {
+            let many = names.len() as u64;
+            if self.store.names.try_send(names).is_err() {
+                counters.names_lost.add(many);
+                collector.forget_names();
+            }
+        }
         let Some(batch) = collector.take_batch() else { return };
         let rows = batch.rows() as u64;
-        match self.ring.try_send(batch) {
+        match self.store.rows.try_send(batch) {
             Ok(()) => counters.records_delivered.add(rows),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 counters.discard(Discard::RingFull, rows);

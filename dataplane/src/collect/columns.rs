@@ -33,6 +33,13 @@ impl<'a> Records<'a> {
         self.bytes.chunks_exact(stride).map(move |bytes| Records { bytes, stride })
     }
 
+    /// The record at this place alone, and those behind it.
+    pub(super) fn split(self, at: usize) -> (Self, Self) {
+        let (start, end) = (at * self.stride, (at + 1) * self.stride);
+        let part = |bytes| Records { bytes, ..self };
+        (part(&self.bytes[start..end]), part(&self.bytes[end..]))
+    }
+
     /// The number at `place` of the first record.
     pub(super) fn number(self, place: Place) -> u64 {
         let mut found = 0;

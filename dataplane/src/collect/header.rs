@@ -7,7 +7,7 @@ use weir_store::Address;
 use super::moment::Uptime;
 use crate::Timestamp;
 use crate::hold::Held;
-use crate::wire::Message;
+use crate::wire::{Message, netflow5};
 
 /// What a message says of all its records.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Header {
     pub(super) uptime: Uptime,
     pub(super) exporter: Address,
     pub(super) domain: u32,
+    /// One packet in so many was looked at; 0 where the header does not say it.
+    pub(super) sampling: u32,
 }
 
 /// Bytes of what is kept of a header with a set that is held: the export time, whether an uptime
@@ -45,12 +47,17 @@ impl Header {
             // It writes no time of day, so the time of its arrival stands for it.
             Message::Sflow(_) => (now.0, uptime),
         };
+        let sampling = match message {
+            Message::Fixed(packet) => netflow5::sampling_interval(packet).into(),
+            _ => 0,
+        };
         Header {
             received_ms: now.0,
             export_ms,
             uptime,
             exporter: source.ip().into(),
             domain: message.domain(),
+            sampling,
         }
     }
 

@@ -91,6 +91,7 @@ impl Row {
         batch.last_ms.push(now_ms);
         push! {
             packets: 1;
+            sampling_rate: sample.sampling_rate();
             bytes: bytes.into();
             input_interface: sample.input().index();
             output_interface: sample.output().index();

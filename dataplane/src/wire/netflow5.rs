@@ -3,8 +3,10 @@
 //! The format is Cisco's ("NetFlow Export Datagram Format", tables B-3 and B-4). Its header alone
 //! says how packets were sampled: two bits of mode, fourteen of interval.
 
-use super::Protocol;
+use std::ops::Range;
+
 use super::fixed::{Field, Layout, Packet};
+use super::{Protocol, read_u16};
 use crate::Discard;
 
 /// The version field's value.
@@ -13,6 +15,8 @@ pub const VERSION: u16 = 5;
 pub const HEADER_LENGTH: usize = 24;
 /// Bytes of a record.
 pub const RECORD_LENGTH: usize = 48;
+
+const SAMPLING: Range<usize> = 22..24;
 
 /// The one layout of this version.
 pub static LAYOUT: Layout = Layout {
@@ -51,6 +55,17 @@ pub fn new_checked(bytes: &[u8]) -> Result<Packet<'_>, Discard> {
     Packet::new_checked(bytes, &LAYOUT)
 }
 
+/// One packet in so many was looked at; 0 where the packet is of another version, or does not say
+/// it. The mode beside it says how they were chosen, and some exporters leave it out.
+pub fn sampling_interval(packet: &Packet<'_>) -> u16 {
+    /// Two bits of mode stand above it.
+    const INTERVAL: u16 = 0x3fff;
+    match packet.layout().protocol {
+        Protocol::Netflow5 => read_u16(packet.header(), SAMPLING) & INTERVAL,
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +79,7 @@ mod tests {
         let packet = new_checked(&bytes).unwrap();
         assert_eq!((packet.uptime_ms(), packet.unix_secs(), packet.unix_nsecs()), (1, 2, 3));
         assert_eq!((packet.sequence(), packet.engine(), packet.domain()), (4, 0xabcd, 0xabcd));
+        assert_eq!(sampling_interval(&packet), 10);
         assert_eq!(packet.header(), &bytes[..HEADER_LENGTH]);
         assert_eq!(packet.records().next().unwrap(), [192; RECORD_LENGTH]);
     }
