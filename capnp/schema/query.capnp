@@ -207,6 +207,8 @@ struct Traffic {
   # In the kernel; among the received and the accepted.
   counterSamples @21 :UInt64;
   samplesUnknown @22 :UInt64;
+  ratesRefused @23 :UInt64;
+  namesLost @24 :UInt64;
 }
 
 struct Discarded {
@@ -268,6 +270,9 @@ struct Store {
   sealFailures @5 :UInt64;
   lastError @6 :Text;
   # Empty when all is well.
+
+  names @7 :UInt64;
+  refusedNames @8 :UInt64;
 }
 
 struct Service {

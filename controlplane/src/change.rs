@@ -47,6 +47,23 @@ pub fn of_units(from: &Topology, to: &Topology) -> Vec<String> {
     said
 }
 
+/// What changes of sampling for a slave that is `before` in the one and `after` in the other
+/// topology.
+pub fn of_sampling(from: &Topology, before: &Unit, to: &Topology, after: &Unit) -> Vec<String> {
+    let mut said = Vec::new();
+    if before.keep_one_in != after.keep_one_in {
+        said.push(match after.keep_one_in {
+            1 => "every flow record is kept again".to_owned(),
+            one_in => format!("one flow record in {one_in} is kept"),
+        });
+    }
+    if from.samplings != to.samplings {
+        let count = to.samplings.len();
+        said.push(format!("the topology's sampling rates have changed: {count} now"));
+    }
+    said
+}
+
 /// Whether two units are the same slave, which may keep its slot, connection and templates.
 pub fn is_same_slave(one: &Unit, other: &Unit) -> bool {
     one.name == other.name
@@ -224,5 +241,20 @@ mod tests {
             ["the gate of port 2055 has changed"]
         );
         assert_eq!(said(&allow, &plain), ["port 2055 has no gate any more"]);
+    }
+
+    #[test]
+    fn what_changes_of_sampling_is_told_to_the_slave() {
+        let plain = topology(&slave(1, ""), "", "\"s1\"");
+        let valve = topology(&slave(1, "keep_one_in = 10"), "", "\"s1\"");
+        let rates = "[[sampling]]\nsource = \"192.0.2.1\"\nrate = 100\n";
+        let rates = topology(&(rates.to_owned() + &slave(1, "")), "", "\"s1\"");
+        let said = |from: &Topology, to: &Topology| {
+            of_sampling(from, from.unit("s1").unwrap(), to, to.unit("s1").unwrap())
+        };
+        assert_eq!(said(&plain, &valve), ["one flow record in 10 is kept"]);
+        assert_eq!(said(&valve, &plain), ["every flow record is kept again"]);
+        assert_eq!(said(&plain, &rates), ["the topology's sampling rates have changed: 1 now"]);
+        assert_eq!(said(&plain, &plain), Vec::<String>::new());
     }
 }

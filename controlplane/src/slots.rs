@@ -171,6 +171,7 @@ mod tests {
             weight: 1,
             drain: false,
             probe: true,
+            keep_one_in: 1,
         }
     }
 

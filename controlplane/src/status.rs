@@ -185,6 +185,10 @@ pub struct Traffic {
     pub copies_failed: u64,
     /// Messages with templates, forwarded in the kernel, that no worker could listen in to.
     pub templates_unheard: u64,
+    /// Sampling rates of exporters that have told too many.
+    pub rates_refused: u64,
+    /// Names that the store could not take in time.
+    pub names_lost: u64,
     /// News of a worker that found no room on their way.
     pub news_lost: u64,
     /// What ended, and why.
@@ -214,6 +218,8 @@ impl std::ops::AddAssign<&Traffic> for Traffic {
         self.copies_sent += other.copies_sent;
         self.copies_failed += other.copies_failed;
         self.templates_unheard += other.templates_unheard;
+        self.rates_refused += other.rates_refused;
+        self.names_lost += other.names_lost;
         self.news_lost += other.news_lost;
         let Discarded { datagram, set, record } = &other.discarded;
         let own = &mut self.discarded;
@@ -265,6 +271,8 @@ impl Traffic {
             copies_sent: counters.copies_sent.get(),
             copies_failed: counters.copies_failed.get(),
             templates_unheard: counters.templates_unheard.get(),
+            rates_refused: counters.rates_refused.get(),
+            names_lost: counters.names_lost.get(),
             news_lost: counters.news_lost.get(),
             discarded,
         }
@@ -381,6 +389,10 @@ pub struct StoreStatus {
     pub bytes: u64,
     /// Seals that failed since the start.
     pub seal_failures: u64,
+    /// Names of exporters' interfaces, applications and VRFs.
+    pub names: u64,
+    /// Names refused, of exporters that have told too many.
+    pub refused_names: u64,
     /// The last failure; empty when all is well.
     pub last_error: String,
 }

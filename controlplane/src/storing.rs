@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use weir_dataplane::worker::ToStore;
 use weir_dataplane::{Counters, Discard, Timestamp};
+use weir_store::names::Told;
 use weir_store::{Batch, Reader, Recovery, Store, StoreConfig};
 
 use crate::error::Error;
@@ -19,6 +21,9 @@ use crate::status::StoreStatus;
 
 /// Batches that may wait for the store.
 const RING: usize = 64;
+
+/// Portions of names that may wait for the store.
+const NAMES_RING: usize = 16;
 
 /// How often the store is told the time when nothing arrives.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,11 +38,11 @@ pub struct Storing {
 }
 
 impl Storing {
-    /// Opens the store and starts its thread; returns the ring's sending end with it.
+    /// Opens the store and starts its thread; returns the rings' sending ends with it.
     ///
     /// # Errors
     /// [`Error::Store`] and [`Error::Start`].
-    pub fn start(config: StoreConfig) -> Result<(Storing, Sender<Batch>), Error> {
+    pub fn start(config: StoreConfig) -> Result<(Storing, ToStore), Error> {
         let directory = config.directory.clone();
         let (store, recovery) = Store::open(config)?;
         let reader = store.reader();
@@ -50,15 +55,16 @@ impl Storing {
             "store opened"
         );
         tell(&recovery);
-        let (ring, batches) = bounded(RING);
+        let (rows, batches) = bounded(RING);
+        let (names, told) = bounded(NAMES_RING);
         let counters = Arc::new(Counters::default());
         let page = Arc::clone(&counters);
         let thread = std::thread::Builder::new()
             .name("weir-store".into())
-            .spawn(move || run(store, &batches, &page))
+            .spawn(move || run(store, &batches, &told, &page))
             .map_err(|source| Error::Start { what: "the store's thread", source })?;
         let thread = RefCell::new(Some(thread));
-        Ok((Storing { directory, reader, counters, thread }, ring))
+        Ok((Storing { directory, reader, counters, thread }, ToStore { rows, names }))
     }
 
     /// What queries read.
@@ -81,6 +87,8 @@ impl Storing {
             memory_rows: health.memory_rows,
             bytes: health.bytes,
             seal_failures: health.seal_failures,
+            names: health.names,
+            refused_names: health.refused_names,
             last_error: health.last_error.unwrap_or_default(),
         }
     }
@@ -122,6 +130,7 @@ fn tell(recovery: &Recovery) {
 fn run(
     mut store: Store,
     batches: &Receiver<Batch>,
+    told: &Receiver<Told>,
     counters: &Counters,
 ) -> Result<(), weir_store::Error> {
     let reader = store.reader();
@@ -139,6 +148,7 @@ fn run(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        told.try_iter().for_each(|told| learn(&mut store, &told));
         store.tick(Timestamp::now().0);
         let error = reader.health().last_error;
         if error != shown {
@@ -149,5 +159,17 @@ fn run(
             shown = error;
         }
     }
+    told.try_iter().for_each(|told| learn(&mut store, &told));
     store.close()
+}
+
+fn learn(store: &mut Store, told: &Told) {
+    match store.learn(told) {
+        Ok(learning) if learning.refused > 0 => {
+            let refused = learning.refused;
+            tracing::warn!(refused, "names refused: their exporter has told too many");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!(%error, "names cannot be written down: they stay in memory"),
+    }
 }

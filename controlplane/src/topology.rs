@@ -39,6 +39,12 @@ pub const SLAVES_MAX: usize = 64;
 /// Sources of one proxy group that can be assigned by hand.
 pub const ASSIGNED_MAX: usize = 65_536;
 
+/// Sampling rates that can be given by hand.
+pub const SAMPLINGS_MAX: usize = 4_096;
+
+/// The most flow records of which a slave keeps one.
+pub const KEEP_ONE_IN_MAX: u32 = 1_000_000;
+
 /// The largest weight of a slave.
 pub const WEIGHT_MAX: u16 = 100;
 
@@ -105,6 +111,8 @@ pub struct Unit {
     pub drain: bool,
     /// Whether an external slave's ports are probed with empty datagrams.
     pub probe: bool,
+    /// Of so many flow records a slave keeps one, 1 to [`KEEP_ONE_IN_MAX`].
+    pub keep_one_in: u32,
 }
 
 impl Unit {
@@ -142,6 +150,17 @@ pub struct SourceGroup {
     pub proxy_groups: Vec<String>,
 }
 
+/// How exporters sample, whatever they say themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// The exporters.
+    pub source: Prefix,
+    /// Only of flows seen at the interface with this SNMP index.
+    pub interface: Option<u32>,
+    /// One packet in so many is looked at.
+    pub rate: u32,
+}
+
 /// A consistent topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
@@ -151,6 +170,8 @@ pub struct Topology {
     pub proxy_groups: Vec<ProxyGroup>,
     /// Source groups in the order of the file.
     pub source_groups: Vec<SourceGroup>,
+    /// Sampling rates in the order of the file.
+    pub samplings: Vec<Sampling>,
 }
 
 /// Something in the file that cannot work.

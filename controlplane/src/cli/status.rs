@@ -285,6 +285,18 @@ fn store_lines(status: &UnitStatus, paint: Paint, lines: &mut Vec<String>) {
         grouped(store.bytes),
         grouped(store.memory_rows)
     ));
+    if store.names > 0 {
+        lines.push(format!(
+            "  names         {} of interfaces, applications and VRFs",
+            grouped(store.names)
+        ));
+    }
+    if store.refused_names > 0 {
+        let refused = grouped(store.refused_names);
+        lines.push(paint.warning(&format!(
+            "  names         {refused} refused: their exporters have told too many"
+        )));
+    }
     if !store.last_error.is_empty() {
         lines.push(paint.bad(&format!(
             "  store         cannot seal ({} failures): {}",

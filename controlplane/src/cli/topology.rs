@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::exit::Outcome;
 use super::out::out;
 use super::unit::usage;
-use crate::topology::{Gate, PORT_OFFSET, ProxyGroup, Role, Topology};
+use crate::topology::{Gate, PORT_OFFSET, ProxyGroup, Role, Sampling, Topology, Unit};
 
 /// `weir topology --help`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,11 @@ fn describe(topology: &Topology) -> String {
         }
     }
     for slave in topology.standalone_slaves() {
-        lines.push(format!("standalone slave {} at {}", slave.name, slave.address));
+        lines.push(format!("standalone slave {} at {}{}", slave.name, slave.address, valve(slave)));
+    }
+    for Sampling { source, interface, rate } in &topology.samplings {
+        let at = interface.map_or_else(String::new, |index| format!(", interface {index}"));
+        lines.push(format!("sampling of {source}{at}: one packet in {rate}"));
     }
     let masters = topology.units.iter().filter(|unit| unit.role == Role::Master);
     lines.extend(masters.map(|master| format!("master {} at {}", master.name, master.address)));
@@ -70,17 +74,25 @@ fn describe_group(topology: &Topology, group: &ProxyGroup, lines: &mut Vec<Strin
             (false, weight) => format!(", weight {weight}"),
         };
         lines.push(format!(
-            "      {kind} {} at {}, udp {}, mtu {} bytes{share}",
+            "      {kind} {} at {}, udp {}, mtu {} bytes{share}{}",
             slave.name,
             slave.address,
             listed(&at_slaves),
-            slave.mtu
+            slave.mtu,
+            valve(slave)
         ));
         let own = |(source, owner): (_, &String)| (*owner == slave.name).then_some(source);
         let assigned: Vec<_> = group.assigned.iter().filter_map(own).collect();
         if !assigned.is_empty() {
             lines.push(format!("        assigned: {}", listed(&assigned)));
         }
+    }
+}
+
+fn valve(slave: &Unit) -> String {
+    match slave.keep_one_in {
+        1 => String::new(),
+        one_in => format!(", keeps one flow record in {one_in}"),
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use tokio::sync::Semaphore;
 use weir_dataplane::Counters;
-use weir_dataplane::collect::CollectorConfig;
+use weir_dataplane::collect::{CollectorConfig, Sampling};
 use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::udp::UdpReceive;
+use weir_dataplane::sampling::{Override, Overrides};
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::worker::{SlaveMail, SlaveWorker, SlaveWorkerConfig, WorkerHandle};
 use weir_store::query::{self, Limits, Plan, Question, answer_until};
@@ -94,7 +95,7 @@ pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
     let ports = running.bind().await?;
     let listen = settings.ports();
     let receive = open_sockets(&unit, &listen)?;
-    let (storing, ring) = Storing::start(settings.store.clone())?;
+    let (storing, store) = Storing::start(settings.store.clone())?;
     let counters = Arc::new(Counters::default());
     let config = SlaveWorkerConfig {
         collector: CollectorConfig {
@@ -102,10 +103,11 @@ pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
             hold: HoldLimits::default(),
             batch_rows: BATCH_ROWS,
         },
+        sampling: Arc::new(sampling(&settings.topology, &unit)),
         hand_over_ms: HAND_OVER_MS,
         core: settings.core,
     };
-    let worker = SlaveWorker::spawn(config, receive, ring, Arc::clone(&counters))
+    let worker = SlaveWorker::spawn(config, receive, store, Arc::clone(&counters))
         .map_err(|source| Error::Start { what: "the packet path", source })?;
     tracing::info!(
         unit = %unit.name, address = %unit.address, listen = ?listen, backend = BACKEND,
@@ -123,28 +125,23 @@ pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
                 tracing::error!("a thread of the packet path has ended; stopping");
                 break;
             }
-            asked = reloads.next() => asked.answer(reread(&mut settings, &unit)),
+            asked = reloads.next() => asked.answer(slave.reread(&mut settings, &unit)),
         }
     }
     drop(serving);
     slave.end(worker)
 }
 
-/// Reads the topology again. A slave only follows what it is dealt; what concerns its own sockets
-/// waits for a restart.
-fn reread(settings: &mut SlaveSettings, unit: &Unit) -> Result<Changes, Error> {
-    let topology = Topology::load(&settings.file)?;
-    let own = topology.own(&settings.name, Role::Slave)?;
-    let mut changes = change::of_units(&settings.topology, &topology);
-    if (own.address, own.address6) != (unit.address, unit.address6) {
-        changes.push("this unit's own address has changed: it needs a restart".to_owned());
-    }
-    let listened = settings.ports();
-    settings.topology = topology;
-    if settings.ports() != listened {
-        changes.push("this unit's ports have changed: it needs a restart".to_owned());
-    }
-    Ok(changes)
+/// What the topology says of sampling to this slave's collector.
+fn sampling(topology: &Topology, unit: &Unit) -> Sampling {
+    let entries = topology.samplings.iter().map(|sampling| Override {
+        source: sampling.source.address,
+        length: sampling.source.length,
+        interface: sampling.interface,
+        rate: sampling.rate,
+    });
+    let overrides = Overrides::new(&entries.collect::<Vec<_>>());
+    Sampling { overrides, keep_one_in: unit.keep_one_in }
 }
 
 fn open_sockets(unit: &Unit, ports: &[u16]) -> Result<UdpReceive, Error> {
@@ -169,6 +166,32 @@ struct Slave {
 }
 
 impl Slave {
+    /// Reads the topology again. A slave only follows what it is dealt; how it samples changes at
+    /// once, and what concerns its own sockets waits for a restart.
+    fn reread(&self, settings: &mut SlaveSettings, unit: &Unit) -> Result<Changes, Error> {
+        let topology = Topology::load(&settings.file)?;
+        let own = topology.own(&settings.name, Role::Slave)?;
+        let mut changes = change::of_units(&settings.topology, &topology);
+        if (own.address, own.address6) != (unit.address, unit.address6) {
+            changes.push("this unit's own address has changed: it needs a restart".to_owned());
+        }
+        let before = settings.topology.own(&settings.name, Role::Slave)?;
+        let sampled = change::of_sampling(&settings.topology, before, &topology, own);
+        if !sampled.is_empty() {
+            let sampling = Arc::new(sampling(&topology, own));
+            self.mailbox
+                .try_send(SlaveMail::Sampling(sampling))
+                .map_err(|_| Error::Refused("the packet path is too busy; ask again".to_owned()))?;
+            changes.extend(sampled);
+        }
+        let listened = settings.ports();
+        settings.topology = topology;
+        if settings.ports() != listened {
+            changes.push("this unit's ports have changed: it needs a restart".to_owned());
+        }
+        Ok(changes)
+    }
+
     async fn broken(&self, worker: &WorkerHandle<SlaveMail>) {
         while !self.storing.is_finished() && !worker.is_finished() {
             tokio::time::sleep(Duration::from_millis(100)).await;

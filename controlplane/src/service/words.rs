@@ -314,6 +314,8 @@ fn write_traffic(ours: &Traffic, mut words: traffic::Builder<'_>) {
     words.set_copies_sent(ours.copies_sent);
     words.set_copies_failed(ours.copies_failed);
     words.set_templates_unheard(ours.templates_unheard);
+    words.set_rates_refused(ours.rates_refused);
+    words.set_names_lost(ours.names_lost);
     words.set_news_lost(ours.news_lost);
     let kinds = [
         (discarded::Kind::Datagram, &ours.discarded.datagram),
@@ -366,6 +368,8 @@ fn read_traffic(words: traffic::Reader<'_>) -> capnp::Result<Traffic> {
         copies_sent: words.get_copies_sent(),
         copies_failed: words.get_copies_failed(),
         templates_unheard: words.get_templates_unheard(),
+        rates_refused: words.get_rates_refused(),
+        names_lost: words.get_names_lost(),
         news_lost: words.get_news_lost(),
         discarded: ended,
     })
@@ -440,6 +444,8 @@ fn write_store(ours: &StoreStatus, mut words: store::Builder<'_>) {
     words.set_memory_rows(ours.memory_rows);
     words.set_bytes(ours.bytes);
     words.set_seal_failures(ours.seal_failures);
+    words.set_names(ours.names);
+    words.set_refused_names(ours.refused_names);
     words.set_last_error(&ours.last_error);
 }
 
@@ -451,6 +457,8 @@ fn read_store(words: store::Reader<'_>) -> capnp::Result<StoreStatus> {
         memory_rows: words.get_memory_rows(),
         bytes: words.get_bytes(),
         seal_failures: words.get_seal_failures(),
+        names: words.get_names(),
+        refused_names: words.get_refused_names(),
         last_error: text(words.get_last_error())?,
     })
 }

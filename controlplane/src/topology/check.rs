@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use toml::Spanned;
 
-use super::file::{CopyEntry, File, PortEntry, ProxyGroupEntry, UnitEntry};
+use super::file::{CopyEntry, File, PortEntry, ProxyGroupEntry, SamplingEntry, UnitEntry};
 use super::gate::Prefix;
 use super::{
-    ASSIGNED_MAX, DEFAULT_LISTEN, Distribution, PORT_OFFSET, Problem, Role, SLAVES_MAX, WEIGHT_MAX,
+    ASSIGNED_MAX, DEFAULT_LISTEN, Distribution, KEEP_ONE_IN_MAX, PORT_OFFSET, Problem, Role,
+    SAMPLINGS_MAX, SLAVES_MAX, WEIGHT_MAX,
 };
 
 /// The smallest packet that every IPv4 host takes (RFC 791, Section 3.1).
@@ -51,6 +52,7 @@ impl Check<'_> {
         self.units_without_a_place(&file.unit, &member_of);
         self.somebody_to_ask(&file.unit);
         self.source_groups(file);
+        self.samplings(&file.sampling);
     }
 
     fn names<'n>(&mut self, what: &str, names: impl Iterator<Item = &'n Spanned<String>>) {
@@ -126,10 +128,56 @@ impl Check<'_> {
                 self.problem(drain, format!("unit {name}: only a slave can be drained"));
             }
         }
+        self.valve(unit);
         if let Some(probe) = &unit.probe
             && !unit.external
         {
             self.problem(probe, format!("unit {name}: only an external slave is probed; weir's own are known by their control connection"));
+        }
+    }
+
+    fn valve(&mut self, unit: &UnitEntry) {
+        let Some(valve) = &unit.keep_one_in else { return };
+        let (name, one_in) = (unit.name.get_ref(), *valve.get_ref());
+        if unit.role != Role::Slave || unit.external {
+            self.problem(
+                valve,
+                format!("unit {name}: only weir's own slaves keep one flow record in so many"),
+            );
+        } else if !(1..=KEEP_ONE_IN_MAX).contains(&one_in) {
+            self.problem(
+                valve,
+                format!("unit {name}: keep_one_in {one_in} is not from 1, which keeps all, to {KEEP_ONE_IN_MAX}"),
+            );
+        }
+    }
+
+    fn samplings(&mut self, samplings: &[SamplingEntry]) {
+        if let Some(sampling) = samplings.get(SAMPLINGS_MAX) {
+            self.problem(
+                &sampling.source,
+                format!("there are more than {SAMPLINGS_MAX} sampling rates"),
+            );
+        }
+        let mut seen = BTreeSet::new();
+        for sampling in samplings {
+            if *sampling.rate.get_ref() == 0 {
+                let instead = "one packet in `rate` is looked at, so it is at least 1";
+                self.problem(&sampling.rate, format!("sampling: a rate of 0: {instead}"));
+            }
+            match sampling.source.get_ref().parse::<Prefix>() {
+                Err(reason) => self.problem(&sampling.source, format!("sampling: {reason}")),
+                Ok(source) if !seen.insert((source, sampling.interface)) => {
+                    let at = sampling
+                        .interface
+                        .map_or_else(String::new, |interface| format!(", interface {interface},"));
+                    self.problem(
+                        &sampling.source,
+                        format!("sampling: the rate of {source}{at} is given twice"),
+                    );
+                }
+                Ok(_) => {}
+            }
         }
     }
 

@@ -8,7 +8,8 @@ use toml::Spanned;
 
 use super::gate::{CopySource, CopyTo, Format, Gate, Prefix};
 use super::{
-    DEFAULT_LISTEN, DEFAULT_MTU, Distribution, ProxyGroup, Role, SourceGroup, Topology, Unit,
+    DEFAULT_LISTEN, DEFAULT_MTU, Distribution, ProxyGroup, Role, Sampling, SourceGroup, Topology,
+    Unit,
 };
 
 #[derive(Deserialize)]
@@ -20,6 +21,8 @@ pub(super) struct File {
     pub(super) proxy_group: Vec<ProxyGroupEntry>,
     #[serde(default)]
     pub(super) source_group: Vec<SourceGroupEntry>,
+    #[serde(default)]
+    pub(super) sampling: Vec<SamplingEntry>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +38,7 @@ pub(super) struct UnitEntry {
     pub(super) weight: Option<Spanned<u16>>,
     pub(super) drain: Option<Spanned<bool>>,
     pub(super) probe: Option<Spanned<bool>>,
+    pub(super) keep_one_in: Option<Spanned<u32>>,
 }
 
 impl UnitEntry {
@@ -135,6 +139,22 @@ pub(super) struct SourceGroupEntry {
     pub(super) primary: Option<Spanned<String>>,
 }
 
+/// `[[sampling]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SamplingEntry {
+    pub(super) source: Spanned<String>,
+    pub(super) interface: Option<u32>,
+    pub(super) rate: Spanned<u32>,
+}
+
+impl SamplingEntry {
+    fn into_sampling(self) -> Option<Sampling> {
+        let source = self.source.get_ref().parse().ok()?;
+        Some(Sampling { source, interface: self.interface, rate: self.rate.into_inner() })
+    }
+}
+
 impl File {
     pub(super) fn into_topology(self) -> Topology {
         let units = self.unit.into_iter().map(|entry| Unit {
@@ -147,6 +167,7 @@ impl File {
             weight: entry.weight.map_or(1, Spanned::into_inner),
             drain: entry.drain.is_some_and(Spanned::into_inner),
             probe: entry.probe.is_none_or(Spanned::into_inner),
+            keep_one_in: entry.keep_one_in.map_or(1, Spanned::into_inner),
         });
         let proxy_groups = self.proxy_group.into_iter().map(|entry| {
             let listen = entry.ports();
@@ -178,6 +199,7 @@ impl File {
             units: units.collect(),
             proxy_groups: proxy_groups.collect(),
             source_groups: source_groups.collect(),
+            samplings: self.sampling.into_iter().filter_map(SamplingEntry::into_sampling).collect(),
         }
     }
 }

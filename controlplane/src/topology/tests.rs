@@ -267,3 +267,36 @@ fn sources_are_assigned_to_slaves_of_the_group() {
     let told = problem("slaves = [", &assign.replace("192.0.2.1", "router"));
     assert!(told.contains("\"router\" is no address of an exporter"), "{told}");
 }
+
+#[test]
+fn sampling_rates_are_given_by_exporter_and_interface() {
+    let text = format!(
+        "{GOOD}[[sampling]]\nsource = \"192.0.2.0/24\"\nrate = 1000\n\
+         [[sampling]]\nsource = \"2001:db8::1\"\ninterface = 7\nrate = 10\n"
+    );
+    let samplings = parse(&text).unwrap().samplings;
+    assert_eq!((samplings[0].source.to_string(), samplings[0].rate), ("192.0.2.0/24".into(), 1000));
+    assert_eq!((samplings[1].source.length, samplings[1].interface), (128, Some(7)));
+    let refused =
+        |words: &str| parse(&format!("{GOOD}[[sampling]]\n{words}\n")).unwrap_err().to_string();
+    let told = refused("source = \"192.0.2.1\"\nrate = 0");
+    assert!(told.contains("line 34: sampling: a rate of 0"), "{told}");
+    let told = refused("source = \"router\"\nrate = 2");
+    assert!(told.contains("line 33: sampling: \"router\" is no network"), "{told}");
+    let twice =
+        "source = \"192.0.2.1\"\nrate = 2\n[[sampling]]\nsource = \"192.0.2.1/32\"\nrate = 3";
+    let told = refused(twice);
+    assert!(told.contains("line 36: sampling: the rate of 192.0.2.1/32 is given twice"), "{told}");
+}
+
+#[test]
+fn a_slave_may_keep_one_record_in_so_many() {
+    let text = GOOD.replacen("10.0.0.3\"", "10.0.0.3\"\nkeep_one_in = 10", 1);
+    let topology = parse(&text).unwrap();
+    let kept = |name| topology.unit(name).unwrap().keep_one_in;
+    assert_eq!((kept("s1"), kept("alone")), (10, 1));
+    let told = problem("10.0.0.3\"", "10.0.0.3\"\nkeep_one_in = 0");
+    assert!(told.contains("unit s1: keep_one_in 0 is not from 1, which keeps all"), "{told}");
+    let told = problem("10.0.0.4\"", "10.0.0.4\"\nkeep_one_in = 5");
+    assert!(told.contains("unit s2: only weir's own slaves keep one flow record"), "{told}");
+}

@@ -27,6 +27,18 @@ pub(super) fn further(traffic: &Traffic, paint: Paint, lines: &mut Vec<String>) 
             "  unheard       {unheard} forwarded messages that no worker could listen in to"
         )));
     }
+    if traffic.rates_refused > 0 {
+        let refused = grouped(traffic.rates_refused);
+        lines.push(paint.warning(&format!(
+            "  sampling      {refused} rates refused: their exporters have told too many"
+        )));
+    }
+    if traffic.names_lost > 0 {
+        let lost = grouped(traffic.names_lost);
+        lines.push(
+            paint.warning(&format!("  names         {lost} that the store could not take in time")),
+        );
+    }
     if traffic.news_lost > 0 {
         let lost = grouped(traffic.news_lost);
         lines.push(format!("  news          {lost} of new sources and refusals untold"));
