@@ -83,10 +83,17 @@ pub(crate) struct System {
 
 impl System {
     pub(crate) fn start() -> System {
+        System::start_as("round-robin")
+    }
+
+    /// With this distribution.
+    pub(crate) fn start_as(distribution: &str) -> System {
         let folder = tempfile::tempdir().unwrap();
         let addresses = [(); 4].map(|()| address());
         let topology = folder.path().join("weir.toml");
-        std::fs::write(&topology, topology_text(addresses)).unwrap();
+        let group = format!("[[proxy_group]]\ndistribution = \"{distribution}\"\n");
+        let text = topology_text(addresses).replace("[[proxy_group]]\n", &group);
+        std::fs::write(&topology, text).unwrap();
         let start = |role: &str, name: &str, at: usize, more: &[&str]| {
             Unit::start(&topology, role, name, addresses[at], more)
         };
@@ -142,7 +149,7 @@ impl System {
 }
 
 /// An exporter's socket of this host that lets a proxy without rights send under its address.
-fn shared_socket(address: Ipv4Addr) -> UdpSocket {
+pub(crate) fn shared_socket(address: Ipv4Addr) -> UdpSocket {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
     socket.bind(&std::net::SocketAddr::from((address, 0)).into()).unwrap();
