@@ -87,7 +87,7 @@ fn machine() -> String {
     format!(
         "Machine: {cores} cores of {model}, {} GiB, Linux {}, {system}, {}; commit {}, {}.\n",
         kib >> 20,
-        kernel.trim(),
+        kernel.trim().split('-').next().unwrap_or_default(),
         said("rustc", &["--version"]),
         said("git", &["rev-parse", "--short", "HEAD"]),
         said("date", &["--iso-8601"]),
