@@ -5,6 +5,19 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod claim;
+pub mod decoded;
+pub mod differences;
+pub mod differential;
+pub mod expected;
+pub mod file;
+pub mod findings;
+pub mod flows;
+pub mod folder;
+pub mod hex;
+pub mod peer;
+pub mod traffic;
+
 /// Protocols of this collector, as the manifest names them.
 const PROTOCOLS: [&str; 7] = ["v1", "v5", "v7", "v9", "ipfix", "sflow5", "sflow5+v5"];
 

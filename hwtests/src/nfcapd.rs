@@ -178,7 +178,7 @@ pub fn targets(site: &Site, port: u16) -> [String; 2] {
 }
 
 /// Bytes in the receive queue of the socket at `port`, from a table like `/proc/net/udp`.
-fn queued_at(table: &str, port: u16) -> Option<u64> {
+pub(crate) fn queued_at(table: &str, port: u16) -> Option<u64> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace();
         let local = fields.nth(1)?;
@@ -189,7 +189,7 @@ fn queued_at(table: &str, port: u16) -> Option<u64> {
 }
 
 /// The address in the name of a source's folder: dots and colons are written as dashes.
-fn exporter(folder: &str) -> Option<IpAddr> {
+pub(crate) fn exporter(folder: &str) -> Option<IpAddr> {
     folder.replace('-', ".").parse().or_else(|_| folder.replace('-', ":").parse()).ok()
 }
 
