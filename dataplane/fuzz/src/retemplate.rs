@@ -5,8 +5,7 @@
 //! has refused a template, a session or a set to hold for want of room.
 
 use std::collections::HashMap;
-use std::fmt::Write;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use weir_dataplane::io::memory::{MemoryTransmit, Watch};
 use weir_dataplane::io::{Datagram, Transmit};
 use weir_dataplane::mediate::{Distribution, Mediator, MediatorConfig, SlaveCounters};
 use weir_store::Batch;
+use weir_store::column::Values;
 
 use super::collector::{Lab, NOW, WIDE};
 use super::stream::{self, PORT, Step};
@@ -181,38 +181,41 @@ pub fn run(input: &[u8]) {
 /// Whether the same rows are in both, each as often.
 fn compare(dealt: &[Batch], straight: &Batch) {
     let mut balance: HashMap<u64, i64> = HashMap::new();
-    for row in 0..straight.rows() {
-        *balance.entry(hash(straight, row)).or_default() += 1;
-    }
-    for batch in dealt {
-        for row in 0..batch.rows() {
-            *balance.entry(hash(batch, row)).or_default() -= 1;
-        }
-    }
-    let amiss = |wanted: fn(i64) -> bool, batch: &Batch| {
-        let row = (0..batch.rows()).find(|&row| wanted(balance[&hash(batch, row)]))?;
+    let expected = rows(straight);
+    let got: Vec<Vec<u64>> = dealt.iter().map(rows).collect();
+    expected.iter().for_each(|&row| *balance.entry(row).or_default() += 1);
+    got.iter().flatten().for_each(|&row| *balance.entry(row).or_default() -= 1);
+    let amiss = |wanted: fn(i64) -> bool, batch: &Batch, rows: &[u64]| {
+        let row = rows.iter().position(|row| wanted(balance[row]))?;
         Some(format!("{:?}", batch.range(row..row + 1)))
     };
-    let lacking = amiss(|times| times > 0, straight);
-    let surplus = dealt.iter().find_map(|batch| amiss(|times| times < 0, batch));
-    let rows: usize = dealt.iter().map(Batch::rows).sum();
+    let lacking = amiss(|times| times > 0, straight, &expected);
+    let mut slaves = dealt.iter().zip(&got);
+    let surplus = slaves.find_map(|(batch, rows)| amiss(|times| times < 0, batch, rows));
     assert!(
         lacking.is_none() && surplus.is_none(),
-        "{rows} rows behind the proxy, {} straight; lacking {lacking:#?}, instead {surplus:#?}",
-        straight.rows(),
+        "{} rows behind the proxy, {} straight; lacking {lacking:#?}, instead {surplus:#?}",
+        got.iter().flatten().count(),
+        expected.len(),
     );
 }
 
-/// All columns of a row.
-fn hash(batch: &Batch, row: usize) -> u64 {
-    struct Sink(DefaultHasher);
-    impl Write for Sink {
-        fn write_str(&mut self, text: &str) -> std::fmt::Result {
-            self.0.write(text.as_bytes());
-            Ok(())
+/// What each row says in all columns, as one number; columns that say nothing do not count.
+fn rows(batch: &Batch) -> Vec<u64> {
+    let mut rows = vec![0; batch.rows()];
+    for column in batch.present() {
+        let values = batch.column(column);
+        for (at, row) in rows.iter_mut().enumerate() {
+            let value: u128 = match &values {
+                Values::Address(addresses) => u128::from_be_bytes(addresses[at].0),
+                numbers => numbers.number(at).into(),
+            };
+            if value != 0 {
+                let mut hasher = DefaultHasher::new();
+                (*row, column as usize, value).hash(&mut hasher);
+                *row = hasher.finish();
+            }
         }
     }
-    let mut sink = Sink(DefaultHasher::new());
-    write!(sink, "{:?}", batch.range(row..row + 1)).expect("a hash takes everything");
-    sink.0.finish()
+    rows
 }
