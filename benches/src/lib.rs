@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+pub mod decode;
 pub mod engine;
 pub mod hostile;
 pub mod rows;

@@ -29,14 +29,14 @@ pub(crate) fn instructions() -> Result<()> {
         if is_quick() && point.sources > 10_000 {
             continue;
         }
-        let count = count(&["count", &at.to_string()]).with_context(|| point.name())?;
+        let count = count(ENGINE, &["count", &at.to_string()]).with_context(|| point.name())?;
         let records = u64::from(BURSTS) * Engine::new(&point).records();
         let each = count as f64 / records as f64;
         println!("{}: {each:.1} instructions a record", point.name());
         counts.insert(point.name(), each);
     }
     for at in 0..=Hostile::ALL.len() {
-        let count = count(&["count", "0", "--beside", &at.to_string()])?;
+        let count = count(ENGINE, &["count", "0", "--beside", &at.to_string()])?;
         let each = count as f64 / (u64::from(BURSTS) * Engine::new(&HONEST).records()) as f64;
         let name = beside(at).map_or(NOBODY, Hostile::name);
         println!("honest, beside {name}: {each:.1} instructions a record");
@@ -50,11 +50,14 @@ fn beside(at: usize) -> Option<Hostile> {
     Hostile::ALL.get(at.checked_sub(1)?).copied()
 }
 
-/// Runs this program with these words under callgrind.
-fn count(words: &[&str]) -> Result<u64> {
+/// What is counted of the engine.
+const ENGINE: &str = "*Engine*measured*";
+
+/// Runs this program with these words under callgrind, which counts in the function `measured`.
+pub(crate) fn count(measured: &str, words: &[&str]) -> Result<u64> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);
-    command.arg("--toggle-collect=*Engine*measured*").arg(std::env::current_exe()?);
+    command.arg(format!("--toggle-collect={measured}")).arg(std::env::current_exe()?);
     let output = command.args(words).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().find_map(|line| line.split_once("Collected : "));

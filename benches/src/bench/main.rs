@@ -9,6 +9,7 @@ use clap::Parser;
 mod agent;
 mod candidate;
 mod cost;
+mod decode;
 mod exporters;
 mod instructions;
 mod latency;
@@ -25,6 +26,8 @@ mod soak;
 enum Word {
     /// Instructions a record of the engine, by callgrind
     Instructions,
+    /// Records a second of the slave's decoder and of its peers, and its instructions a record
+    Decode,
     /// CPU time a packet of the ways through the kernel
     Kernel,
     /// CPU time a packet of weir and its peers, at zero loss
@@ -55,6 +58,9 @@ enum Word {
         #[arg(long)]
         beside: Option<usize>,
     },
+    /// What runs under callgrind of the slave's decoder
+    #[command(hide = true)]
+    CountDecode { format: usize },
 }
 
 fn main() -> ExitCode {
@@ -73,7 +79,9 @@ fn run(word: Word) -> Result<ExitCode> {
         Word::Hold { program } => hold(&program)?,
         Word::Relay(arguments) => relay::run(&arguments)?,
         Word::Count { point, beside } => instructions::run(point, beside)?,
+        Word::CountDecode { format } => decode::run(format)?,
         Word::Instructions => instructions::instructions()?,
+        Word::Decode => decode::decode()?,
         Word::Report => report::report()?,
         Word::Kernel if can_run("kernel") => cost::kernel()?,
         Word::Peers if can_run("peers") => cost::peers()?,

@@ -12,6 +12,7 @@ use weir_benches::hostile::Hostile;
 use weir_controlplane::lab::tool;
 
 use crate::cost::Cost;
+use crate::decode::{self, Decoded};
 use crate::instructions::NOBODY;
 use crate::latency::Latency;
 use crate::plot::{Panel, svg};
@@ -38,6 +39,7 @@ pub(crate) fn report() -> Result<()> {
         ("hostile", hostile(&times, &instructions)),
         ("kernel", results::load("kernel").map(|costs: Vec<Cost>| kernel(&costs))),
         ("peers", results::load("peers").map(|costs: Vec<Cost>| peers(&costs))),
+        ("decode", results::load("decode").map(|rows: Vec<Decoded>| decode::table(&rows))),
         ("latency", results::load("latency").map(|rows: Vec<Latency>| latency(&rows))),
     ];
     for (name, part) in parts {
