@@ -33,8 +33,8 @@ mod waiting;
 
 pub use complaint::{Complaint, Kind, Severity};
 pub use description::{
-    Content, Description, Effect, Field, Id, Late, Message, Octets, Record, Set, Specifier,
-    Template, What,
+    Content, Description, Effect, Field, Id, Late, Message, Octets, Record, SampleKind, Set,
+    Specifier, Template, What,
 };
 pub use value::{Items, List, Time, Value};
 
@@ -121,9 +121,16 @@ impl Describer {
         self.waiting.len()
     }
 
-    /// The sessions, and with them their templates.
-    pub fn sessions(&self) -> impl Iterator<Item = &SessionKey> {
-        self.sessions.iter().map(|(_, session)| &session.key)
+    /// The sessions that have templates, with these.
+    pub fn templates(&self) -> impl Iterator<Item = (&SessionKey, Vec<Template>)> {
+        let of = |session: &Session<Learned>| -> Vec<Template> {
+            let (protocol, learned) = (session.key.protocol, &session.extra);
+            let known = session.templates.iter();
+            known.map(|known| template::of_known(protocol, known, learned)).collect()
+        };
+        let sessions = self.sessions.iter().map(|(_, session)| session);
+        let sessions = sessions.filter(|session| !session.templates.is_empty());
+        sessions.map(move |session| (&session.key, of(session)))
     }
 
     fn session(&mut self, key: SessionKey, now: Timestamp) -> Result<SessionId, Discard> {
@@ -148,7 +155,9 @@ impl Describer {
         let number = self.number;
         let (sets, records, end) = match message {
             wire::Message::Fixed(packet) => fixed_records::describe(packet, octets, teller),
-            wire::Message::Sflow(datagram) => samples::describe(datagram, octets, teller),
+            wire::Message::Sflow(datagram) => {
+                samples::describe(datagram, octets, &mut session.extra, teller)
+            }
             wire::Message::Netflow9(packet) => {
                 let waiting = &mut self.waiting;
                 sets::Reader { session, waiting, teller, number, late: &mut late }.describe(

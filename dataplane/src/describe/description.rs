@@ -9,6 +9,7 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::complaint::Complaint;
+use super::names;
 use super::value::Value;
 use crate::element::DataType;
 use crate::wire::Protocol;
@@ -96,8 +97,8 @@ pub struct Description {
 }
 
 impl Description {
-    /// The data records, options data among them, in their order: first those of the datagram
-    /// itself, then the late ones.
+    /// The data records, options data and all of sFlow's samples among them, in their order: first
+    /// those of the datagram itself, then the late ones.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         let own = self.message.iter().flat_map(|message| &message.sets);
         own.chain(self.late.iter().map(|late| &late.set)).flat_map(|set| set.records())
@@ -158,7 +159,7 @@ impl Set {
     pub fn records(&self) -> &[Record] {
         match &self.content {
             Content::Data { records, .. } | Content::Fixed(records) => records,
-            Content::Sample(record) => std::slice::from_ref(record),
+            Content::Sample(_, record) => std::slice::from_ref(record),
             _ => &[],
         }
     }
@@ -191,9 +192,20 @@ pub enum Content {
     /// The records of NetFlow v1, v5, v6, v7 or v8.
     Fixed(Vec<Record>),
     /// A sample of sFlow that weir knows.
-    Sample(Record),
+    Sample(SampleKind, Record),
     /// A sample of sFlow of a kind that weir does not know, or that cannot be read.
     Opaque,
+}
+
+/// What a sample of sFlow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleKind {
+    /// A packet that was taken: what weir stores as a flow.
+    Flow,
+    /// Counters of an interface or of the agent's host.
+    Counters,
+    /// A packet that was discarded on its way.
+    Discarded,
 }
 
 /// What a template record did to what was known.
@@ -287,6 +299,17 @@ pub enum Id {
 }
 
 impl What {
+    /// The abstract data type in the registry's spelling, if it is known.
+    pub fn type_name(&self) -> Option<&'static str> {
+        self.kind.map(names::data_type)
+    }
+
+    /// A field whose name is a number.
+    pub(super) fn numbered(name: String) -> What {
+        let name = Cow::Owned(name);
+        What { id: Id::Named, name, kind: None, units: Cow::Borrowed("") }
+    }
+
     /// A field without a number.
     pub(super) const fn named(name: &'static str, kind: DataType) -> What {
         What {
@@ -308,6 +331,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// The first field with this element, within structures too: of a sampled packet in a tunnel
+    /// what stands around it.
+    pub fn find(&self, enterprise: u32, id: u16) -> Option<&Field> {
+        find(&self.fields, Id::Element { enterprise, id })
+    }
+
     /// The first field with this element, at the record's top level.
     pub fn field(&self, enterprise: u32, id: u16) -> Option<&Field> {
         self.fields.iter().find(|field| field.what.id == Id::Element { enterprise, id })
@@ -335,4 +364,12 @@ impl Field {
             _ => None,
         }
     }
+}
+
+fn find(fields: &[Field], id: Id) -> Option<&Field> {
+    fields.iter().find_map(|field| match &field.value {
+        _ if field.what.id == id => Some(field),
+        Value::Fields(fields) => find(fields, id),
+        _ => None,
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! Bounded, as exporters are untrusted. What the registry knows goes before what is learned.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::description::Record;
 use super::value::Value;
@@ -34,11 +34,18 @@ pub(super) struct Described {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Learned {
     elements: HashMap<(u32, u16), Described>,
+    /// Tags of sFlow's structures that were complained of.
+    unknown: HashSet<u32>,
 }
 
 impl Learned {
     pub(super) fn get(&self, enterprise: u32, id: u16) -> Option<&Described> {
         self.elements.get(&(enterprise, id))
+    }
+
+    /// Whether a structure was not complained of before.
+    pub(super) fn is_news(&mut self, tag: u32) -> bool {
+        self.unknown.len() < ELEMENTS_MAX && self.unknown.insert(tag)
     }
 
     /// Takes what a record of options data says, if it describes an element.

@@ -7,8 +7,9 @@ use super::learned::Learned;
 use super::names;
 use super::teller::{Step, Teller};
 use crate::element::DataType;
+use crate::template;
 use crate::wire::Protocol;
-use crate::wire::set::{TemplateFault, TemplateRecord};
+use crate::wire::set::{Set, TemplateFault, TemplateRecord, TemplateRecords, templates_id};
 
 /// Describes a template record that stands at the head of `octets`.
 pub(super) fn describe(
@@ -30,6 +31,19 @@ pub(super) fn describe(
     let fields = fields.collect();
     let (id, options, withdrawal) = (record.id, record.options, record.withdrawal);
     Template { id, options, withdrawal, fields, octets, effect: Effect::Nothing }
+}
+
+/// Describes a template that is known.
+pub(super) fn of_known(
+    protocol: Protocol,
+    known: &template::Template,
+    learned: &Learned,
+) -> Template {
+    let set = Set { id: templates_id(protocol, known.options), body: &known.record };
+    let record = TemplateRecords::new(protocol, &set).next();
+    let record = record.expect("it is a record").expect("it was read when it was learned");
+    let octets = Octets::new(&known.record);
+    Template { effect: Effect::Same, ..describe(protocol, &record, &octets, learned) }
 }
 
 /// Says what is odd about a template's fields.

@@ -84,6 +84,9 @@ pub enum Items {
 }
 
 impl List {
+    /// The semantic of a list whose order says something.
+    pub(super) const ORDERED: u8 = 4;
+
     /// The name of its semantic, or `None` of an unassigned one.
     pub fn semantic_name(&self) -> Option<&'static str> {
         Some(match self.semantic {
@@ -91,7 +94,7 @@ impl List {
             1 => "exactlyOneOf",
             2 => "oneOrMoreOf",
             3 => "allOf",
-            4 => "ordered",
+            Self::ORDERED => "ordered",
             255 => "undefined",
             _ => return None,
         })

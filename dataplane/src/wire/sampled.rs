@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use super::ethernet::{Mac, ethertype};
 use super::{read_u16, read_u32};
 
+pub mod layers;
 mod link;
 mod tunnel;
 

@@ -14,6 +14,7 @@ use super::{HeaderField, read_u32, write_u32};
 use crate::Discard;
 
 pub mod record;
+pub mod structure;
 
 pub use record::Record;
 
@@ -182,7 +183,8 @@ impl<'a> Tagged<'a> {
     /// Bytes of a structure's tag and length.
     pub const HEADER_LENGTH: usize = 8;
 
-    fn new(bytes: &'a [u8], count: u32) -> Self {
+    /// Over so many structures at the head of these bytes.
+    pub fn new(bytes: &'a [u8], count: u32) -> Self {
         Tagged { rest: bytes, left: count }
     }
 }
@@ -286,6 +288,11 @@ impl<'a> Sample<'a> {
         }
     }
 
+    /// Whether it writes interfaces and data sources as two numbers each.
+    pub fn is_expanded(&self) -> bool {
+        matches!(self.structure.tag, Self::FLOW_EXPANDED | Self::COUNTERS_EXPANDED)
+    }
+
     /// Whether it is a flow sample, well formed or not.
     pub fn is_flow(&self) -> bool {
         matches!(self.structure.tag, Self::FLOW | Self::FLOW_EXPANDED)
@@ -330,6 +337,15 @@ impl Interface {
     /// From the one number that an ordinary sample writes: two bits of form, thirty of value.
     fn compact(word: u32) -> Self {
         Interface::expanded(word >> 30, word & Self::OWN)
+    }
+
+    /// From the four bytes of an ordinary sample, or the eight of an expanded one.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        match bytes.len() {
+            4 => Some(Interface::compact(read_u32(bytes, 0..4))),
+            8 => Some(Interface::expanded(read_u32(bytes, 0..4), read_u32(bytes, 4..8))),
+            _ => None,
+        }
     }
 
     /// The SNMP index; 0 when it is no single interface.
@@ -421,14 +437,9 @@ impl<'a> FlowSample<'a> {
 
     /// What the agent says of the packet; an error is the last item.
     pub fn records(&self) -> impl Iterator<Item = Result<Record<'a>, Discard>> + use<'a> {
-        let records = self.structures();
-        records.map(|structure| structure.and_then(|s| Record::new_checked(s.tag, s.body)))
-    }
-
-    /// The same as structures, known or not.
-    pub fn structures(&self) -> Tagged<'a> {
         let at = self.at();
-        Tagged::new(&self.body[at.records..], self.word(at.count))
+        let records = Tagged::new(&self.body[at.records..], self.word(at.count));
+        records.map(|structure| structure.and_then(|s| Record::new_checked(s.tag, s.body)))
     }
 }
 

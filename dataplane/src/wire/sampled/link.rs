@@ -5,19 +5,20 @@ use super::super::{read_u16, read_u32};
 use super::{Ethernet, Rest, Start};
 
 /// VLAN tags that are walked.
-const TAGS_MAX: usize = 4;
+pub(super) const TAGS_MAX: usize = 4;
 /// MPLS labels that are walked.
-const LABELS_MAX: usize = 16;
+pub(super) const LABELS_MAX: usize = 16;
 
 /// Types below this are lengths (IEEE 802.3, Clause 3.2.6).
-const TYPE_MIN: u16 = 0x0600;
+pub(super) const TYPE_MIN: u16 = 0x0600;
 /// Tags that switches wrote before 802.1ad gave them a number.
 const OLD_TAGS: std::ops::RangeInclusive<u16> = 0x9100..=0x9300;
 const MPLS: u16 = 0x8847;
 const MPLS_MULTICAST: u16 = 0x8848;
 const PPPOE: u16 = 0x8864;
 
-fn is_tag(kind: u16) -> bool {
+/// Whether a type is that of a VLAN tag.
+pub(super) fn is_tag(kind: u16) -> bool {
     let old = OLD_TAGS.contains(&kind) && kind & 0xff == 0;
     old || matches!(kind, ethertype::VLAN | ethertype::SERVICE_VLAN)
 }
@@ -49,7 +50,7 @@ pub(super) fn ethernet<'a>(bytes: &'a [u8], header: &mut Ethernet) -> Rest<'a> {
 }
 
 /// The type in an 802.2 header that has one (RFC 1042).
-fn snap(bytes: &[u8]) -> Option<(u16, &[u8])> {
+pub(super) fn snap(bytes: &[u8]) -> Option<(u16, &[u8])> {
     match bytes {
         [0xaa, 0xaa, 0x03, 0, 0, 0, high, low, rest @ ..] => {
             Some((u16::from_be_bytes([*high, *low]), rest))

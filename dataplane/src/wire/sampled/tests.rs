@@ -312,12 +312,58 @@ fn what_stands_before_a_cut_is_read() {
     }
 }
 
+/// Whether the layers say the same as the columns are told, of the packet and of the one within.
+fn assert_layers_agree(start: Start, bytes: &[u8]) {
+    use super::layers::{Content, layers};
+    let (packet, layers) = (Packet::read(start, bytes), layers(start, bytes));
+    let levels = [Some(packet.outer), packet.inner.map(|(_, level)| level)];
+    for (depth, level) in levels.into_iter().enumerate() {
+        let find = |elements: &[u16]| {
+            let items = layers.iter().filter(|l| l.depth == depth).flat_map(|layer| &layer.items);
+            items.clone().find(|item| elements.contains(&item.element)).map(|item| item.value)
+        };
+        let number = |elements: &[u16]| match find(elements) {
+            Some(Content::Number(number)) => Some(number),
+            _ => None,
+        };
+        let level = level.unwrap_or_default();
+        let macs = [level.ethernet.map(|e| e.source), level.ethernet.map(|e| e.destination)];
+        let address = |address: IpAddr| Some(Content::Address(address));
+        assert_eq!([find(&[56]), find(&[80])], macs.map(|mac| mac.map(Content::Mac)));
+        let vlan = level.ethernet.and_then(|ethernet| ethernet.vlan);
+        assert_eq!(number(&[243]), vlan.map(u64::from), "{bytes:02x?}");
+        let Some(ip) = level.ip else { continue };
+        assert_eq!(find(&[8, 27]), address(ip.source));
+        assert_eq!(find(&[12, 28]), address(ip.destination));
+        assert_eq!(number(&[4]), Some(ip.protocol.into()), "{bytes:02x?}");
+        assert_eq!(number(&[5]), Some(ip.tos.into()));
+        let icmp =
+            number(&[176, 178]).zip(number(&[177, 179])).map(|(kind, code)| kind << 8 | code);
+        let ports = [number(&[7]).or(icmp.map(|_| 0)), number(&[11]).or(icmp)];
+        let expected = ip.ports.map(|ports| [ports.source, ports.destination].map(u64::from));
+        assert_eq!(ports, expected.map_or([None, None], |ports| ports.map(Some)), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn layers_lie_in_order_and_cover_the_packet() {
+    let bytes = deep();
+    let layers = layers::layers(Start::Ethernet, &bytes);
+    let mut end = 0;
+    for layer in &layers {
+        assert_eq!(layer.at.start, end, "{layers:?}");
+        end = layer.at.end;
+    }
+    assert_eq!(end, bytes.len());
+    assert_layers_agree(Start::Ethernet, &bytes);
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(which in 0usize..6, bytes in proptest::collection::vec(any::<u8>(), 0..160)) {
         let starts =
             [Start::Ethernet, Start::Ppp, Start::Mpls, Start::Ip, Start::Type(0x8847), Start::Type(0)];
-        Packet::read(starts[which], &bytes);
+        assert_layers_agree(starts[which], &bytes);
     }
 
     /// Noise within a packet that is otherwise right, so that the walk goes deep.
@@ -326,7 +372,7 @@ proptest! {
         let mut bytes = deep();
         let (at, end) = (at % bytes.len(), end % bytes.len());
         bytes[at] = byte;
-        Packet::read(Start::Ethernet, &bytes);
-        Packet::read(Start::Ethernet, &bytes[..end]);
+        assert_layers_agree(Start::Ethernet, &bytes);
+        assert_layers_agree(Start::Ethernet, &bytes[..end]);
     }
 }

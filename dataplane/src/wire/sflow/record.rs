@@ -43,14 +43,18 @@ pub struct Header<'a> {
 impl Header<'_> {
     /// What these bytes say.
     pub fn packet(&self) -> Packet {
-        let start = match self.protocol {
-            1 => Start::Ethernet,
-            7 => Start::Ppp,
-            11 | 12 => Start::Ip,
-            13 => Start::Mpls,
-            _ => return Packet::default(),
-        };
-        Packet::read(start, self.bytes)
+        start(self.protocol).map_or_else(Packet::default, |start| Packet::read(start, self.bytes))
+    }
+}
+
+/// What a packet of this header protocol begins with, if weir knows it.
+pub fn start(protocol: u32) -> Option<Start> {
+    match protocol {
+        1 => Some(Start::Ethernet),
+        7 => Some(Start::Ppp),
+        11 | 12 => Some(Start::Ip),
+        13 => Some(Start::Mpls),
+        _ => None,
     }
 }
 
