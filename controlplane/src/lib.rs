@@ -9,6 +9,7 @@ pub mod capture;
 pub mod change;
 pub mod cli;
 pub mod coverage;
+pub mod decode;
 pub mod devices;
 pub mod error;
 pub mod fanout;

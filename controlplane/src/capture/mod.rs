@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use pcap_file::PcapError;
-use pcap_file::pcap::PcapParser;
+use pcap_file::pcap::{PcapParser, RawPcapPacket};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
@@ -20,9 +20,11 @@ use weir_dataplane::wire::{Message, udp};
 
 mod link;
 mod reassembly;
+mod stream;
 
 use link::Content;
 use reassembly::Reassembly;
+pub use stream::{Captured, Stream};
 
 /// Names of files that hold one payload, whatever it is.
 const PAYLOADS: [&str; 3] = ["dat", "bin", "dump"];
@@ -46,6 +48,16 @@ pub enum Error {
         /// Where the piece begins that makes no sense, bytes from the start of the file.
         offset: usize,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// Its content, read as it comes.
+    #[error("the capture {} is malformed behind frame {frame}: {reason}", file.display())]
+    Frame {
+        /// The capture.
+        file: PathBuf,
+        /// The last frame that made sense; 0 = none.
+        frame: u64,
+        /// What is wrong behind it.
         reason: String,
     },
 }
@@ -106,7 +118,12 @@ impl Capture {
     pub fn read(file: &Path) -> Result<Capture, Error> {
         let bytes =
             std::fs::read(file).map_err(|reason| Error::File { file: file.to_owned(), reason })?;
-        let capture = Capture::parse(&bytes).and_then(|capture| capture.checked(file));
+        Capture::of(file, &bytes)
+    }
+
+    /// As [`Capture::read`], of the bytes of `file`.
+    fn of(file: &Path, bytes: &[u8]) -> Result<Capture, Error> {
+        let capture = Capture::parse(bytes).and_then(|capture| capture.checked(file));
         capture.map_err(|Fault { offset, reason }| Error::Malformed {
             file: file.to_owned(),
             offset,
@@ -222,10 +239,7 @@ fn read_pcap(bytes: &[u8]) -> Result<Capture, Fault> {
             }
             Err(error) => return Err(fault(offset, &error)),
         };
-        let fraction = u64::from(packet.ts_frac) / if nanoseconds { 1_000_000 } else { 1_000 };
-        let time_ms = u64::from(packet.ts_sec) * 1_000 + fraction;
-        let whole = packet.incl_len >= packet.orig_len;
-        frames.frame(link, &packet.data, Some(time_ms), whole);
+        frames.of_pcap(link, nanoseconds, &packet);
         rest = after;
     }
     Ok(frames.finish())
@@ -244,37 +258,8 @@ fn read_pcapng(bytes: &[u8]) -> Result<Capture, Fault> {
             }
             Err(error) => return Err(fault(offset, &error)),
         };
-        let interface = |id: u32| {
-            parser.interfaces().get(id as usize).ok_or_else(|| Fault {
-                offset,
-                reason: format!("a frame of interface {id}, which the file does not describe"),
-            })
-        };
-        match block {
-            Block::EnhancedPacket(packet) => {
-                let described = interface(packet.interface_id)?;
-                // The parser takes ticks for nanoseconds, whatever the interface says they are.
-                let ticks = u64::try_from(packet.timestamp.as_nanos()).unwrap_or(u64::MAX);
-                let time_ms = ticks_to_ms(described, ticks);
-                let whole = packet.data.len() >= packet.original_len as usize;
-                frames.frame(u32::from(described.linktype), &packet.data, Some(time_ms), whole);
-            }
-            Block::Packet(packet) => {
-                let described = interface(u32::from(packet.interface_id))?;
-                let time_ms = ticks_to_ms(described, packet.timestamp);
-                let whole = packet.data.len() >= packet.original_len as usize;
-                frames.frame(u32::from(described.linktype), &packet.data, Some(time_ms), whole);
-            }
-            Block::SimplePacket(packet) => {
-                let described = interface(0)?;
-                // The block is padded to four bytes and says only the length on the wire.
-                let length = packet.data.len().min(packet.original_len as usize);
-                let whole = length == packet.original_len as usize;
-                let data = &packet.data[..length];
-                frames.frame(u32::from(described.linktype), data, None, whole);
-            }
-            _ => {}
-        }
+        let taken = frames.of_pcapng(parser.interfaces(), &block);
+        taken.map_err(|reason| Fault { offset, reason })?;
         rest = after;
     }
     Ok(frames.finish())
@@ -324,6 +309,52 @@ impl Frames {
         }
     }
 
+    /// Takes a packet of a pcap file.
+    fn of_pcap(&mut self, link: u32, nanoseconds: bool, packet: &RawPcapPacket<'_>) {
+        let fraction = u64::from(packet.ts_frac) / if nanoseconds { 1_000_000 } else { 1_000 };
+        let time_ms = u64::from(packet.ts_sec) * 1_000 + fraction;
+        let whole = packet.incl_len >= packet.orig_len;
+        self.frame(link, &packet.data, Some(time_ms), whole);
+    }
+
+    /// Takes a block of a pcapng file with these interfaces; whether it was a frame.
+    ///
+    /// # Errors
+    /// In words, when it is of an interface that the file does not describe.
+    fn of_pcapng(
+        &mut self,
+        interfaces: &[InterfaceDescriptionBlock<'_>],
+        block: &Block<'_>,
+    ) -> Result<bool, String> {
+        let interface = |id: u32| {
+            let described = interfaces.get(id as usize);
+            let unknown = || format!("a frame of interface {id}, which the file does not describe");
+            described.ok_or_else(unknown)
+        };
+        let (described, ticks, data, original) = match block {
+            Block::EnhancedPacket(packet) => {
+                // The parser takes ticks for nanoseconds, whatever the interface says they are.
+                let ticks = u64::try_from(packet.timestamp.as_nanos()).unwrap_or(u64::MAX);
+                let described = interface(packet.interface_id)?;
+                (described, Some(ticks), &*packet.data, packet.original_len)
+            }
+            Block::Packet(packet) => {
+                let described = interface(u32::from(packet.interface_id))?;
+                (described, Some(packet.timestamp), &*packet.data, packet.original_len)
+            }
+            Block::SimplePacket(packet) => {
+                // The block is padded to four bytes and says only the length on the wire.
+                let length = packet.data.len().min(packet.original_len as usize);
+                (interface(0)?, None, &packet.data[..length], packet.original_len)
+            }
+            _ => return Ok(false),
+        };
+        let time_ms = ticks.map(|ticks| ticks_to_ms(described, ticks));
+        let whole = data.len() >= original as usize;
+        self.frame(u32::from(described.linktype), data, time_ms, whole);
+        Ok(true)
+    }
+
     /// Takes a whole UDP header and payload.
     fn datagram(
         &mut self,
@@ -356,7 +387,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use weir_dataplane::wire::{ethernet, ipv4};
 
-    const FROM: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    pub(super) const FROM: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     const TO: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 
     /// UDP header and payload from FROM:4000 to TO:2055.
@@ -369,7 +400,7 @@ mod tests {
     }
 
     /// IPv4 packets that carry `payload`, fragmented for `mtu`.
-    fn packets(payload: &[u8], mtu: u16) -> Vec<Vec<u8>> {
+    pub(super) fn packets(payload: &[u8], mtu: u16) -> Vec<Vec<u8>> {
         let header =
             ipv4::Header { source: FROM, destination: TO, identification: 7, protocol: ipv4::UDP };
         let segment = segment(payload);
@@ -382,7 +413,7 @@ mod tests {
         packets
     }
 
-    fn framed(packet: &[u8]) -> Vec<u8> {
+    pub(super) fn framed(packet: &[u8]) -> Vec<u8> {
         let mut frame = vec![0; ethernet::HEADER_LENGTH];
         ethernet::emit(&mut frame, [2; 6], [4; 6], ethernet::ethertype::IPV4);
         frame.extend(packet);
@@ -390,7 +421,7 @@ mod tests {
     }
 
     /// A little-endian pcap file of microsecond resolution.
-    fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
+    pub(super) fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
         let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0];
         for word in [0, 0, 65_535, link] {
             file.extend(u32::to_le_bytes(word));
@@ -405,7 +436,7 @@ mod tests {
     }
 
     /// A little-endian pcapng file of one interface, with the blocks (type, body) behind it.
-    fn pcapng(link: u16, resolution: u8, blocks: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    pub(super) fn pcapng(link: u16, resolution: u8, blocks: &[(u32, Vec<u8>)]) -> Vec<u8> {
         let mut section = 0x1a2b_3c4d_u32.to_le_bytes().to_vec();
         section.extend([1, 0, 0, 0]);
         section.extend([0xff; 8]);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod completions;
+pub mod decode;
 pub mod demo;
 pub mod exit;
 pub mod logging;
@@ -74,6 +75,8 @@ enum Command {
     Topology(topology::Arguments),
     /// Send exporters' packets again: captures or generated ones
     Replay(replay::Arguments),
+    /// Show what a capture's packets say, field by field, and what is wrong with them
+    Decode(decode::Arguments),
     /// Watch a whole topology work on this machine
     Demo(demo::Arguments),
     /// Print a completion script for a shell
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Decode(arguments) => decode::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };
