@@ -155,7 +155,7 @@ impl Summary {
                 domain.to_string(),
                 totals.packets.to_string(),
                 totals.templates.to_string(),
-                (totals.flows + totals.other_samples).to_string(),
+                totals.flows.to_string(),
                 totals.options.to_string(),
                 totals.complaints.to_string(),
             ]);

@@ -101,8 +101,10 @@ impl Teller {
     }
 
     fn place(&self) -> String {
+        // Where a datagram is left for an earlier one, only the way there counts.
+        let start = self.steps.iter().rposition(|step| matches!(step, Step::Earlier(_)));
         let mut place = String::new();
-        for step in &self.steps {
+        for step in &self.steps[start.unwrap_or(0)..] {
             if !place.is_empty() {
                 place.push_str(", ");
             }
