@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 pub mod decode;
 pub mod engine;
+pub mod flows;
 pub mod hostile;
 pub mod rows;
 pub mod traffic;

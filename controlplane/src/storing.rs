@@ -116,6 +116,14 @@ fn tell(recovery: &Recovery) {
     if !adopted.is_empty() || *temporary_removed > 0 {
         tracing::info!(?adopted, temporary_removed, "put in order after a crash");
     }
+    if recovery.spilled_rows > 0 || recovery.torn_bytes > 0 {
+        let Recovery { spilled_rows, torn_bytes, .. } = recovery;
+        tracing::warn!(
+            spilled_rows,
+            torn_bytes,
+            "rows that were not sealed came back; torn ones did not"
+        );
+    }
     for (names, meaning) in [
         (torn, "segments cut short, set aside"),
         (missing, "segments missing"),
@@ -134,7 +142,7 @@ fn run(
     counters: &Counters,
 ) -> Result<(), weir_store::Error> {
     let reader = store.reader();
-    let mut shown = None;
+    let (mut shown, mut spill_shown) = (None, None);
     loop {
         match batches.recv_timeout(TICK) {
             Ok(batch) => {
@@ -150,7 +158,15 @@ fn run(
         }
         told.try_iter().for_each(|told| learn(&mut store, &told));
         store.tick(Timestamp::now().0);
-        let error = reader.health().last_error;
+        let health = reader.health();
+        if health.spill_error != spill_shown {
+            match &health.spill_error {
+                Some(reason) => tracing::error!(%reason, "cannot spill: a crash would lose rows"),
+                None => tracing::info!("spilling works again"),
+            }
+            spill_shown = health.spill_error;
+        }
+        let error = health.last_error;
         if error != shown {
             match &error {
                 Some(reason) => tracing::error!(%reason, "cannot seal: rows stay in memory"),

@@ -120,16 +120,12 @@ macro_rules! define_batch {
                 match column { $(Column::$name => !self.$field.is_empty(),)* }
             }
 
-            /// Appends the little-endian bytes of a column to `bytes`, as a plain column stores
-            /// them.
-            pub(crate) fn write_plain(&self, column: Column, bytes: &mut Vec<u8>) {
-                match column {
-                    $(Column::$name => {
-                        Element::write_plain(&self.$field, bytes);
-                        let missing = self.rows - self.$field.len();
-                        bytes.resize(bytes.len() + missing * column.width(), 0);
-                    })*
-                }
+            /// Sets the values of a column, whose number is that of the rows to be.
+            ///
+            /// # Panics
+            /// When they have another type than the column.
+            pub(crate) fn put(&mut self, column: Column, values: Values<'static>) {
+                match column { $(Column::$name => self.$field = Element::taken(values),)* }
             }
 
             /// Empties the batch and keeps its memory.

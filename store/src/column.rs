@@ -22,6 +22,24 @@ pub trait ColumnSource {
     /// Whether some row may say something in this column. Of an absent one a reader knows every
     /// value, and need not ask for them.
     fn has(&self, column: Column) -> bool;
+
+    /// The values of some rows of a column, ascending; where a source can give them without the
+    /// others, it does.
+    ///
+    /// # Errors
+    /// What [`ColumnSource::values`] says.
+    fn pick(&self, column: Column, rows: &[u32]) -> Result<Values<'static>, Error> {
+        Ok(self.values(column)?.pick(rows))
+    }
+
+    /// The codes of a column of addresses in the segment's dictionary; none when the source has no
+    /// codes for it.
+    ///
+    /// # Errors
+    /// What [`ColumnSource::values`] says.
+    fn codes(&self, _column: Column) -> Result<Option<Vec<u32>>, Error> {
+        Ok(None)
+    }
 }
 
 /// The values of one column by the width of its type.
@@ -40,6 +58,49 @@ pub enum Values<'a> {
 }
 
 impl Values<'_> {
+    /// How many values there are.
+    pub fn rows(&self) -> usize {
+        match self {
+            Values::U8(values) => values.len(),
+            Values::U16(values) => values.len(),
+            Values::U32(values) => values.len(),
+            Values::U64(values) => values.len(),
+            Values::Address(values) => values.len(),
+        }
+    }
+
+    /// The values of these rows.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub(crate) fn pick(&self, rows: &[u32]) -> Values<'static> {
+        fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Cow<'static, [T]> {
+            Cow::Owned(rows.iter().map(|row| values[*row as usize]).collect())
+        }
+        match self {
+            Values::U8(values) => Values::U8(pick(values, rows)),
+            Values::U16(values) => Values::U16(pick(values, rows)),
+            Values::U32(values) => Values::U32(pick(values, rows)),
+            Values::U64(values) => Values::U64(pick(values, rows)),
+            Values::Address(values) => Values::Address(pick(values, rows)),
+        }
+    }
+
+    /// Appends the values of `other`.
+    ///
+    /// # Panics
+    /// When it has another type: the caller chose by the schema.
+    pub(crate) fn append(&mut self, other: Values<'_>) {
+        match (self, other) {
+            (Values::U8(all), Values::U8(more)) => all.to_mut().extend_from_slice(&more),
+            (Values::U16(all), Values::U16(more)) => all.to_mut().extend_from_slice(&more),
+            (Values::U32(all), Values::U32(more)) => all.to_mut().extend_from_slice(&more),
+            (Values::U64(all), Values::U64(more)) => all.to_mut().extend_from_slice(&more),
+            (Values::Address(all), Values::Address(more)) => all.to_mut().extend_from_slice(&more),
+            _ => unreachable!("the schema gives every column one type"),
+        }
+    }
+
     /// The value at `row` as a number.
     ///
     /// # Panics
@@ -95,8 +156,11 @@ pub(crate) trait Element: Copy + PartialEq + Sized {
     fn borrowed(values: &[Self]) -> Values<'_>;
     /// The values, given away.
     fn owned(values: Vec<Self>) -> Values<'static>;
-    /// Appends the values' little-endian bytes.
-    fn write_plain(values: &[Self], bytes: &mut Vec<u8>);
+    /// The values of this type, taken back.
+    ///
+    /// # Panics
+    /// When they have another.
+    fn taken(values: Values<'static>) -> Vec<Self>;
     /// The values of little-endian bytes, whose length is a multiple of the width.
     fn read_plain(bytes: &[u8]) -> Values<'static>;
     /// The same value, `rows` times; `bytes` are those of one value.
@@ -114,10 +178,10 @@ macro_rules! number_element {
                 Values::$variant(Cow::Owned(values))
             }
 
-            fn write_plain(values: &[Self], bytes: &mut Vec<u8>) {
-                bytes.reserve(size_of_val(values));
-                for value in values {
-                    bytes.extend_from_slice(&value.to_le_bytes());
+            fn taken(values: Values<'static>) -> Vec<Self> {
+                match values {
+                    Values::$variant(values) => values.into_owned(),
+                    _ => unreachable!("the schema gives every column one type"),
                 }
             }
 
@@ -146,10 +210,10 @@ impl Element for Address {
         Values::Address(Cow::Owned(values))
     }
 
-    fn write_plain(values: &[Self], bytes: &mut Vec<u8>) {
-        bytes.reserve(size_of_val(values));
-        for value in values {
-            bytes.extend_from_slice(&value.0);
+    fn taken(values: Values<'static>) -> Vec<Self> {
+        match values {
+            Values::Address(values) => values.into_owned(),
+            _ => unreachable!("the schema gives every column one type"),
         }
     }
 
@@ -194,11 +258,8 @@ mod tests {
 
     #[test]
     fn plain_bytes_come_back_as_the_values_they_were() {
-        let mut bytes = Vec::new();
-        <u16 as Element>::write_plain(&[1, 0xfffe], &mut bytes);
-        assert_eq!(bytes, [1, 0, 0xfe, 0xff]);
         assert_eq!(
-            read_plain(Column::SourcePort, &bytes),
+            read_plain(Column::SourcePort, &[1, 0, 0xfe, 0xff]),
             Values::U16(Cow::Owned(vec![1, 0xfffe]))
         );
     }

@@ -1,6 +1,7 @@
 //! The store's folder: lock, manifest, segments, and putting it in order after a crash.
 //!
-//! Names: `manifest.json`, `lock`, `<slice's UTC time>-<sequence>.weir` for a segment,
+//! Names: `manifest.json`, `lock`, `<slice's UTC time>-<sequence>.weir` for a segment, `….spill` for
+//! rows that are not sealed yet,
 //! `….tmp` for a file that is being written, `….torn` for one that was set aside because it is
 //! not whole. A file is only ever removed when it is temporary: damage is set aside, for it may
 //! hold columns that somebody wants back. A file with any other name is somebody else's and is
@@ -11,14 +12,17 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Batch;
 use crate::error::Error;
 use crate::files::Files;
 use crate::manifest::{FILE_NAME, Manifest, SegmentEntry};
-use crate::segment::{Encoded, SegmentFile};
+use crate::segment::{Encoded, SegmentFile, Spilled};
+use crate::spill::{Contents, Spill};
 
 const LOCK_NAME: &str = "lock";
 const SEGMENT_SUFFIX: &str = ".weir";
 const TEMPORARY_SUFFIX: &str = ".tmp";
+const SPILL_SUFFIX: &str = ".spill";
 const TORN_SUFFIX: &str = ".torn";
 
 /// What opening a store found and put in order.
@@ -40,6 +44,10 @@ pub struct Recovery {
     pub damaged: Vec<String>,
     /// Whether the manifest was unreadable and was made anew from the segments.
     pub manifest_rebuilt: bool,
+    /// Rows that were not sealed and came back from spills.
+    pub spilled_rows: u64,
+    /// Bytes at the end of spills that were torn, and are lost.
+    pub torn_bytes: u64,
 }
 
 /// The folder of a store that this process may write.
@@ -49,12 +57,23 @@ pub(crate) struct Directory {
     manifest: Manifest,
     /// Whether the manifest on disk is behind the one in memory.
     unsaved: bool,
+    /// Spills that are sealed and still to be removed.
+    sealed: Vec<PathBuf>,
     _lock: File,
+}
+
+/// Rows that were found in a spill, and the spill to go on with.
+pub(crate) struct Unsealed {
+    pub(crate) spill: Spill,
+    pub(crate) contents: Contents,
 }
 
 impl Directory {
     /// Opens or makes the folder, takes its lock, and puts it in order.
-    pub(crate) fn open(path: &Path, files: Files) -> Result<(Directory, Recovery), Error> {
+    pub(crate) fn open(
+        path: &Path,
+        files: Files,
+    ) -> Result<(Directory, Vec<Unsealed>, Recovery), Error> {
         fs::create_dir_all(path).map_err(|error| Error::file("make", path, error))?;
         let lock = lock(path)?;
         let mut recovery = Recovery::default();
@@ -68,13 +87,20 @@ impl Directory {
             Err(error) => return Err(error),
         };
         let directory = path.to_owned();
-        let mut directory =
-            Directory { path: directory, files, manifest, unsaved: false, _lock: lock };
-        directory.recover(&mut recovery)?;
+        let mut directory = Directory {
+            path: directory,
+            files,
+            manifest,
+            unsaved: false,
+            sealed: Vec::new(),
+            _lock: lock,
+        };
+        let unsealed = directory.recover(&mut recovery)?;
         if directory.unsaved {
             directory.save_manifest()?;
         }
-        Ok((directory, recovery))
+        directory.remove_sealed();
+        Ok((directory, unsealed, recovery))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -85,7 +111,11 @@ impl Directory {
         &self.manifest
     }
 
-    fn recover(&mut self, recovery: &mut Recovery) -> Result<(), Error> {
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn recover(&mut self, recovery: &mut Recovery) -> Result<Vec<Unsealed>, Error> {
         let present = names(&self.path)?;
         self.manifest.segments.retain(|entry| {
             let found = present.contains(&entry.file);
@@ -116,7 +146,57 @@ impl Directory {
         }
         recovery.segments = self.manifest.segments.len();
         recovery.rows = self.manifest.segments.iter().map(|entry| entry.rows).sum();
-        Ok(())
+        let mut spills: Vec<&String> =
+            present.iter().filter(|name| numbered(name, SPILL_SUFFIX).is_some()).collect();
+        spills.sort();
+        let mut unsealed = Vec::new();
+        for name in spills {
+            unsealed.extend(self.resume(name, recovery)?);
+        }
+        Ok(unsealed)
+    }
+
+    /// Takes up a spill; one without rows that are not sealed is to be removed.
+    fn resume(&mut self, name: &str, recovery: &mut Recovery) -> Result<Option<Unsealed>, Error> {
+        let path = self.path.join(name);
+        let Some(mut contents) = Contents::read(&path)? else {
+            self.sealed.push(path);
+            return Ok(None);
+        };
+        let next = contents.number.saturating_add(1);
+        self.manifest.next_sequence = self.manifest.next_sequence.max(next);
+        recovery.torn_bytes += contents.torn;
+        let spill = Spill::resume(&path, &contents)?;
+        contents.leave_out(self.manifest.sealed_of(contents.number));
+        if contents.rows() == 0 {
+            self.sealed.push(path);
+            return Ok(None);
+        }
+        recovery.spilled_rows += contents.rows();
+        Ok(Some(Unsealed { spill, contents }))
+    }
+
+    /// Makes a spill for a slice.
+    pub(crate) fn new_spill(&mut self, slice_ms: u64) -> Result<Spill, Error> {
+        let number = self.manifest.next_sequence;
+        let path = self.path.join(file_name(slice_ms, number, SPILL_SUFFIX));
+        let spill = Spill::create(&self.files, &path, number, slice_ms)?;
+        self.manifest.next_sequence += 1;
+        Ok(spill)
+    }
+
+    /// Gives up a spill whose rows are all sealed; it is removed once the manifest says so.
+    pub(crate) fn give_up(&mut self, spill: &Spill) {
+        self.sealed.push(spill.path().to_owned());
+    }
+
+    /// Removes spills that are sealed; what cannot be removed now is tried again.
+    pub(crate) fn remove_sealed(&mut self) {
+        let files = &self.files;
+        self.sealed.retain(|path| {
+            let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+            files.remove(path).is_err_and(|error| !gone(&error))
+        });
     }
 
     /// Takes a segment that the manifest does not know: whole into the manifest, else aside.
@@ -144,9 +224,14 @@ impl Directory {
     ///
     /// # Errors
     /// Nothing is left behind, and the rows are not sealed.
-    pub(crate) fn seal(&mut self, slice_ms: u64, segment: &Encoded) -> Result<SegmentEntry, Error> {
+    pub(crate) fn seal(
+        &mut self,
+        slice_ms: u64,
+        segment: &Encoded,
+        spilled: Spilled,
+    ) -> Result<SegmentEntry, Error> {
         let sequence = self.manifest.next_sequence;
-        let file = segment_name(slice_ms, sequence);
+        let file = file_name(slice_ms, sequence, SEGMENT_SUFFIX);
         let path = self.path.join(&file);
         let temporary = self.path.join(format!("{file}{TEMPORARY_SUFFIX}"));
         self.files
@@ -159,6 +244,8 @@ impl Directory {
             rows: segment.rows as u64,
             bytes: segment.bytes.len() as u64,
             range: segment.range,
+            spill: spilled.number,
+            spill_rows: spilled.rows,
         };
         self.manifest.insert(entry.clone());
         self.unsaved = true;
@@ -196,8 +283,32 @@ pub(crate) fn read_manifest(folder: &Path) -> Result<Option<Manifest>, Error> {
 }
 
 /// The segments of a store that is only read: those of the manifest, or whatever lies there, and
-/// then what is wrong with each of those that cannot be opened.
-pub(crate) fn read_only(folder: &Path) -> Result<(Manifest, Vec<String>), Error> {
+/// then what is wrong with each of those that cannot be opened; and the rows of its spills.
+pub(crate) fn read_only(folder: &Path) -> Result<(Manifest, Vec<String>, Vec<Batch>), Error> {
+    // The manifest comes first: a spill that is still there afterwards is read by what it says.
+    let (manifest, damaged) = read_segments(folder)?;
+    let mut unsealed = Vec::new();
+    for name in names(folder)?.iter().filter(|name| numbered(name, SPILL_SUFFIX).is_some()) {
+        match Contents::read(&folder.join(name)) {
+            Ok(Some(mut contents)) => {
+                contents.leave_out(manifest.sealed_of(contents.number));
+                unsealed.extend(contents.batches.into_iter().map(|(_, batch)| batch));
+            }
+            Ok(None) => {}
+            // The writer may have sealed and removed it meanwhile.
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let empty = manifest.segments.is_empty() && damaged.is_empty() && unsealed.is_empty();
+    // An empty store has a manifest all the same.
+    if empty && !folder.join(FILE_NAME).exists() {
+        return Err(Error::NoStore { path: folder.to_owned() });
+    }
+    Ok((manifest, damaged, unsealed))
+}
+
+fn read_segments(folder: &Path) -> Result<(Manifest, Vec<String>), Error> {
     match read_manifest(folder) {
         Ok(Some(manifest)) => return Ok((manifest, Vec::new())),
         Ok(None) | Err(Error::Damaged { .. }) => {}
@@ -215,9 +326,6 @@ pub(crate) fn read_only(folder: &Path) -> Result<(Manifest, Vec<String>), Error>
             }
             Err(error) => damaged.push(error.to_string()),
         }
-    }
-    if manifest.segments.is_empty() && damaged.is_empty() {
-        return Err(Error::NoStore { path: folder.to_owned() });
     }
     Ok((manifest, damaged))
 }
@@ -251,16 +359,21 @@ fn set_aside(files: &Files, folder: &Path, name: &str) -> Result<(), Error> {
 }
 
 /// `20261122T180100Z-00000042.weir`: names sort by time and then by sequence.
-fn segment_name(slice_ms: u64, sequence: u64) -> String {
+fn file_name(slice_ms: u64, sequence: u64, suffix: &str) -> String {
     let time =
         i64::try_from(slice_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     let time = time.unwrap_or(jiff::Timestamp::MAX).strftime("%Y%m%dT%H%M%SZ");
-    format!("{time}-{sequence:08}{SEGMENT_SUFFIX}")
+    format!("{time}-{sequence:08}{suffix}")
 }
 
 /// The sequence number in a segment's name; none when the name is not one of ours.
 fn sequence_of(name: &str) -> Option<u64> {
-    let (time, sequence) = name.strip_suffix(SEGMENT_SUFFIX)?.split_once('-')?;
+    numbered(name, SEGMENT_SUFFIX)
+}
+
+/// The number in the name of a file of a slice; none when the name is not one of ours.
+fn numbered(name: &str, suffix: &str) -> Option<u64> {
+    let (time, sequence) = name.strip_suffix(suffix)?.split_once('-')?;
     let fits = |(byte, pattern): (u8, u8)| match pattern {
         b'0' => byte.is_ascii_digit(),
         _ => byte == pattern,
@@ -283,6 +396,7 @@ mod tests {
 
     #[test]
     fn a_name_tells_its_slice_and_sequence() {
+        let segment_name = |slice, number| file_name(slice, number, SEGMENT_SUFFIX);
         let name = segment_name(1_795_370_460_000, 42);
         assert_eq!(name, "20261122T180100Z-00000042.weir");
         assert_eq!(sequence_of(&name), Some(42));
@@ -302,6 +416,7 @@ mod tests {
             "20261122T180100Z-+0000042.weir",
             "20261122T180100Z-00000042.weir.copy",
             "backup.weir.tmp",
+            "backup.spill",
         ];
         for name in foreign {
             fs::write(folder.path().join(name), name).unwrap();
@@ -309,7 +424,7 @@ mod tests {
         for own in ["manifest.json.tmp", "20261122T180100Z-00000042.weir.tmp"] {
             fs::write(folder.path().join(own), "half").unwrap();
         }
-        let (_, recovery) = Directory::open(folder.path(), Files::default()).unwrap();
+        let (_, _, recovery) = Directory::open(folder.path(), Files::default()).unwrap();
         assert_eq!(recovery, Recovery { temporary_removed: 2, ..Recovery::default() });
         for name in foreign {
             assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), name);

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// The file system, with a test's faults in it.
@@ -56,6 +57,34 @@ impl Files {
             return Err(error);
         }
         file.write_all(bytes)?;
+        self.step()?;
+        file.sync_data()
+    }
+
+    /// Makes an empty file.
+    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
+        self.step()?;
+        File::options().write(true).create(true).truncate(true).open(path)
+    }
+
+    /// Writes `bytes` at `at`, where the file ends from then on.
+    ///
+    /// When this fails the file may have some of them, and what was before `at` is as it was.
+    pub(crate) fn write_at(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        if file.metadata()?.len() != at {
+            // What an earlier failure left would else follow these bytes.
+            self.step()?;
+            file.set_len(at)?;
+        }
+        if let Err(error) = self.step() {
+            file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+            return Err(error);
+        }
+        file.write_all_at(bytes, at)
+    }
+
+    /// Makes what a file holds durable.
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
         self.step()?;
         file.sync_data()
     }

@@ -18,6 +18,7 @@ pub mod range;
 pub mod reader;
 pub mod schema;
 pub mod segment;
+mod spill;
 pub mod store;
 
 pub use address::Address;

@@ -44,6 +44,17 @@ pub struct SegmentEntry {
     pub bytes: u64,
     /// The times that the rows span.
     pub range: TimeRange,
+    /// The number of the spill that the rows were in; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spill: u64,
+    /// Rows of the spill, from its beginning, that are sealed in this segment or before it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spill_rows: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Only the version, to be read before anything else is believed.
@@ -92,6 +103,12 @@ impl Manifest {
         serde_json::to_vec_pretty(self).expect("a manifest is plain numbers and names")
     }
 
+    /// How many rows of a spill are sealed.
+    pub(crate) fn sealed_of(&self, spill: u64) -> u64 {
+        let of = self.segments.iter().filter(|entry| entry.spill == spill);
+        of.map(|entry| entry.spill_rows).max().unwrap_or(0)
+    }
+
     /// Adds a segment and keeps the order.
     pub fn insert(&mut self, entry: SegmentEntry) {
         self.next_sequence = self.next_sequence.max(entry.sequence.saturating_add(1));
@@ -110,6 +127,8 @@ impl SegmentEntry {
             rows: segment.rows() as u64,
             bytes: segment.length(),
             range: *segment.range(),
+            spill: segment.spilled().number,
+            spill_rows: segment.spilled().rows,
         }
     }
 }
@@ -134,6 +153,8 @@ mod tests {
             rows: 1,
             bytes: 1,
             range: TimeRange::default(),
+            spill: 0,
+            spill_rows: 0,
         });
         let error = Manifest::parse(Path::new("m"), &manifest.to_json()).unwrap_err();
         assert!(error.to_string().contains("../elsewhere"), "{error}");

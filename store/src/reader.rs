@@ -68,6 +68,8 @@ pub struct StoreHealth {
     pub seal_failures: u64,
     /// Why the last seal failed; none once everything is sealed again.
     pub last_error: Option<String>,
+    /// Why rows could not be spilled; none once they can again.
+    pub spill_error: Option<String>,
 }
 
 impl Reader {

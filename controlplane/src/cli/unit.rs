@@ -86,6 +86,16 @@ pub struct SlaveArguments {
     /// The length of a time slice, and so of a segment file: 500ms, 60s, 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     slice: Duration,
+    /// Compress segments with zstd: about a fifth smaller, and several times slower to scan
+    #[arg(long)]
+    compress: bool,
+    /// Append rows that are not sealed yet to disk so often, so that a process that is killed loses
+    /// no more
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    spill: Duration,
+    /// Make them durable so often, so that a power cut loses no more
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration)]
+    sync: Duration,
     /// Receive from exporters directly at this UDP port too; may be repeated [default of a slave
     /// behind no proxy: 2055]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -156,7 +166,11 @@ pub fn run_proxy(arguments: ProxyArguments) -> anyhow::Result<Outcome> {
 /// Why it could not run.
 pub fn run_slave(arguments: SlaveArguments) -> anyhow::Result<Outcome> {
     let mut store = StoreConfig::new(arguments.dir);
-    store.slice_ms = u64::try_from(arguments.slice.as_millis()).unwrap_or(u64::MAX);
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    store.slice_ms = ms(arguments.slice);
+    store.spill_ms = ms(arguments.spill);
+    store.sync_ms = ms(arguments.sync);
+    store.compress = arguments.compress;
     let settings = SlaveSettings {
         topology: topology(&arguments.place)?,
         file: arguments.place.topology,

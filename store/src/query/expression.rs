@@ -6,6 +6,7 @@
 //! selected.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::column::{ColumnSource, Values};
@@ -56,6 +57,16 @@ pub enum Test {
         column: Column,
         /// First and last address of each range.
         ranges: Vec<(Address, Address)>,
+    },
+    /// A column's address has one of these codes of a segment's dictionary; see
+    /// [`Expression::bind`].
+    CodeIn {
+        /// The column; an address.
+        column: Column,
+        /// The codes, ascending.
+        codes: Vec<Range<u32>>,
+        /// The segment's blocks that hold any of them, a bit each.
+        blocks: u64,
     },
     /// All of these TCP flags are set.
     Flags(u16),
@@ -361,6 +372,10 @@ impl Test {
                 addresses(source.values(*column)?.as_addresses(), ranges)
             }
             Test::Named { column, spans, .. } => named::select(source, *column, spans)?,
+            Test::CodeIn { column, codes, .. } => {
+                let found = source.codes(*column)?;
+                coded(&found.expect("a filter is asked of the segment that it is bound to"), codes)
+            }
             Test::Flags(all) => {
                 let all = u64::from(*all);
                 numbers(&source.values(Column::TcpFlags)?, |flags| flags & all == all)
@@ -390,7 +405,7 @@ impl Test {
                 .then(|| ranges.first().is_some_and(|(first, _)| *first == Address::ABSENT)),
             Test::Flags(all) => absent(&Column::TcpFlags).then_some(*all == 0),
             Test::AnyFlag(_) => absent(&Column::TcpFlags).then_some(false),
-            Test::Named { .. } | Test::Measure { .. } => None,
+            Test::Named { .. } | Test::CodeIn { .. } | Test::Measure { .. } => None,
         }
     }
 }
@@ -420,6 +435,18 @@ fn addresses(values: &[Address], ranges: &[(Address, Address)]) -> Selection {
         let value = values[row];
         let after = ranges.partition_point(|(first, _)| *first <= value);
         after.checked_sub(1).is_some_and(|index| value <= ranges[index].1)
+    })
+}
+
+/// Tests codes against ascending ranges of them.
+fn coded(codes: &[u32], ranges: &[Range<u32>]) -> Selection {
+    if let [range] = ranges {
+        let (start, length) = (range.start, range.end - range.start);
+        return Selection::of(codes.len(), |row| codes[row].wrapping_sub(start) < length);
+    }
+    Selection::of(codes.len(), |row| {
+        let at = ranges.partition_point(|range| range.end <= codes[row]);
+        ranges.get(at).is_some_and(|range| range.start <= codes[row])
     })
 }
 

@@ -4,6 +4,7 @@
 //! gives a [`Partial`], partials merge in any order, and the merged one finishes to an [`Answer`].
 
 pub mod answer;
+mod bound;
 mod dictionary;
 pub mod expression;
 pub mod filter;
@@ -12,6 +13,7 @@ mod groups;
 mod lexer;
 pub mod named;
 pub mod partial;
+mod picked;
 pub mod plan;
 mod prefix;
 mod protocol;

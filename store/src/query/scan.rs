@@ -1,8 +1,8 @@
 //! Asking a plan of a snapshot: filter, then only the columns that the view needs.
 //!
-//! A source (a segment or a batch in memory) is read completely before anything of it is counted,
-//! so that a damaged segment is left out as a whole and named, and the answer is right for the
-//! others.
+//! A source (a block of a segment or a batch in memory) is read completely before anything of it is
+//! counted, so that a damaged block is left out as a whole and named, and the answer is right for
+//! the others. Blocks that the dictionary or a zone map rules out are not read at all.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -15,12 +15,14 @@ use crate::query::dictionary::{Dictionary, Exporters};
 use crate::query::expression::{Expression, Selection};
 use crate::query::groups::Groups;
 use crate::query::partial::{Coverage, Partial};
+use crate::query::picked::Picked;
 use crate::query::plan::{Limits, Plan};
 use crate::query::question::View;
 use crate::query::row::{FlowRow, RowSource};
 use crate::query::stop::Stop;
 use crate::query::totals::Totals;
-use crate::reader::Snapshot;
+use crate::reader::{Segment, Snapshot};
+use crate::segment::Block;
 use crate::{Column, TimeRange};
 
 /// What `plan` finds in `snapshot`.
@@ -50,24 +52,20 @@ pub fn answer_until(
             continue;
         }
         stop.check()?;
-        let read = segment.open().and_then(|file| scan.source(&file, file.range()));
-        match read {
-            Ok(()) => scan.coverage.segments_scanned += 1,
-            Err(
-                error
-                @ (Error::TooManyGroups { .. } | Error::TooManyRows { .. } | Error::Abandoned),
-            ) => return Err(error),
-            Err(error) => scan.coverage.damaged.push(error.to_string()),
-        }
+        scan.segment(segment)?;
     }
+    let filter = scan.filter.clone();
     for memory in snapshot.memory.iter() {
         if memory.range.may_lie_within(plan.from_ms(), plan.until_ms()) {
             stop.check()?;
-            scan.source(&memory.batch, &memory.range)?;
+            scan.source(&memory.batch, &memory.range, &filter)?;
         }
     }
     scan.finish()
 }
+
+/// When fewer than one row in so many is selected, only those are looked up.
+const FEW: usize = 8;
 
 /// What was found so far.
 struct Scan<'a> {
@@ -167,19 +165,82 @@ impl<'a> Scan<'a> {
         Scan { plan, filter, names, exporters, limits, stop, totals, coverage, found }
     }
 
-    fn source(&mut self, source: &impl ColumnSource, range: &TimeRange) -> Result<(), Error> {
-        let mut selection = self.filter.select_until(source, self.stop)?;
+    /// Reads the blocks of a segment that may hold what is asked for. One that is damaged is named
+    /// and left out.
+    fn segment(&mut self, segment: &Segment) -> Result<(), Error> {
+        let opened = segment.open().and_then(|file| {
+            let filter = self.filter.bind(&file)?;
+            Ok((file, filter))
+        });
+        let (file, filter) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.leave_out(error),
+        };
+        let mut read = false;
+        for block in file.blocks() {
+            match self.block(&block, &filter) {
+                Ok(within) => read |= within,
+                Err(error) => self.leave_out(error)?,
+            }
+        }
+        self.coverage.segments_scanned += u64::from(read);
+        self.coverage.segments_skipped += u64::from(!read);
+        Ok(())
+    }
+
+    /// Whether the block had to be read.
+    fn block(&mut self, block: &Block<'_>, filter: &Expression) -> Result<bool, Error> {
+        if filter.selects_nothing() || !filter.may_select(block)? {
+            return Ok(false);
+        }
+        let range = block.range()?;
+        if !range.may_lie_within(self.plan.from_ms(), self.plan.until_ms()) {
+            return Ok(false);
+        }
+        self.stop.check()?;
+        self.source(block, &range, filter)?;
+        Ok(true)
+    }
+
+    /// Names what is damaged; any other error ends the query.
+    fn leave_out(&mut self, error: Error) -> Result<(), Error> {
+        match error {
+            Error::TooManyGroups { .. } | Error::TooManyRows { .. } | Error::Abandoned => {
+                Err(error)
+            }
+            error => {
+                self.coverage.damaged.push(error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn source(
+        &mut self,
+        source: &impl ColumnSource,
+        range: &TimeRange,
+        filter: &Expression,
+    ) -> Result<(), Error> {
+        let mut selection = filter.select_until(source, self.stop)?;
         if !range.lies_within(self.plan.from_ms(), self.plan.until_ms()) && !selection.is_empty() {
             selection.and(&self.window(source)?);
         }
-        if !selection.is_empty() {
-            match self.found {
-                Found::Flows { .. } => self.list(source, &selection)?,
-                Found::Groups(_) => self.group(source, &selection)?,
-            }
+        let selected = selection.count();
+        if selected * FEW < source.rows() && selected > 0 {
+            let rows: Vec<u32> = selection.iter().map(|row| row as u32).collect();
+            self.take(&Picked { source, rows: &rows }, &Selection::all(selected))?;
+        } else if selected > 0 {
+            self.take(source, &selection)?;
         }
         self.coverage.rows += source.rows() as u64;
         Ok(())
+    }
+
+    fn take(&mut self, source: &impl ColumnSource, selection: &Selection) -> Result<(), Error> {
+        match self.found {
+            Found::Flows { .. } => self.list(source, selection),
+            Found::Groups(_) => self.group(source, selection),
+        }
     }
 
     /// The rows that lie wholly in the time window.
@@ -395,7 +456,7 @@ mod tests {
         let names = Names::default();
         let mut scan = Scan::new(&plan, &names, &limits, &stop);
         let segment = store.reader().snapshot().segments()[0].open().unwrap();
-        let within = scan.source(&segment, segment.range());
+        let within = scan.source(&segment, segment.range(), plan.filter());
         assert!(matches!(within, Err(Error::Abandoned)), "between the parts of a filter");
         let mut batch = Batch::default();
         batch.push(&flow(0, 1, 1, 2, 1));
