@@ -126,6 +126,59 @@ struct Status {
   # What is forwarded in the kernel by source, the busiest first.
 
   sourcesOmitted @24 :UInt32;
+  streams @25 :Streams;
+  # Null where no exporter can connect.
+}
+
+struct Streams {
+  # Connections of exporters: IPFIX over TCP and TLS.
+
+  ports @0 :List(StreamPort);
+  accepted @1 :UInt64;
+  # Those open and those ended.
+
+  open @2 :UInt64;
+  ended @3 :List(Ended);
+  messages @4 :UInt64;
+  # Whole ones, handed to the packet path.
+
+  bytes @5 :UInt64;
+  bytesCut @6 :UInt64;
+  # They came and were no whole message.
+
+  connections @7 :List(StreamConnection);
+  # Open ones, the busiest first.
+
+  connectionsOmitted @8 :UInt32;
+
+  struct Ended {
+    reason @0 :Text;
+    count @1 :UInt64;
+  }
+}
+
+struct StreamPort {
+  port @0 :UInt16;
+  tls @1 :Bool;
+}
+
+struct StreamConnection {
+  exporter @0 :Text;
+  # Address and port.
+
+  name @1 :Text;
+  # That of its certificate, where one is asked for.
+
+  port @2 :UInt16;
+  transport @3 :Text;
+  messages @4 :UInt64;
+  bytes @5 :UInt64;
+  misuses @6 :UInt64;
+  sinceMs @7 :UInt64;
+  # ms since 1970.
+
+  lastMs @8 :UInt64;
+  # 0 for never.
 }
 
 struct Worker {
@@ -259,6 +312,8 @@ struct Session {
   resets @7 :UInt64;
   templates @8 :UInt32;
   lastSeenMs @9 :UInt64;
+  transport @10 :Text;
+  # udp, tcp or tls.
 }
 
 struct Store {

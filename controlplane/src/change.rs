@@ -78,6 +78,19 @@ fn ports(old: &ProxyGroup, new: &ProxyGroup, said: &mut Vec<String>) {
     let added = after.difference(&before).map(|port| format!("port {port} added"));
     let removed = before.difference(&after).map(|port| format!("port {port} removed"));
     said.extend(added.chain(removed).map(|change| format!("{change}: it needs a restart")));
+    streams(old, new, said);
+}
+
+fn streams(old: &ProxyGroup, new: &ProxyGroup, said: &mut Vec<String>) {
+    let ports = |group: &ProxyGroup| {
+        let stream = group.stream.as_ref();
+        stream.map_or_else(Default::default, |stream| (stream.tcp.clone(), stream.tls.clone()))
+    };
+    if ports(old) != ports(new) {
+        said.push("ports for connections have changed: it needs a restart".to_owned());
+    } else if old.stream != new.stream {
+        said.push("TLS or the bounds of connections have changed".to_owned());
+    }
 }
 
 fn slaves(

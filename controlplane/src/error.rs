@@ -62,6 +62,14 @@ pub enum Error {
         /// The role it was started in.
         wanted: Role,
     },
+    /// A certificate or key of a listening port cannot be used.
+    #[error("cannot use {} for TLS: {reason}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A unit that cannot run as the topology has it.
     #[error("{0}")]
     Configuration(String),

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_dataplane::remembered::Remembered;
-use weir_dataplane::session::{SessionKey, Transport};
+use weir_dataplane::session::SessionKey;
 
 use crate::error::Error;
 
@@ -280,6 +280,7 @@ fn write(mut journal: Journal, batches: &Receiver<Vec<Remembered>>) {
 
 #[cfg(test)]
 mod tests {
+    use weir_dataplane::session::Transport;
     use weir_dataplane::wire::Protocol;
 
     use super::*;

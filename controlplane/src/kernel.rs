@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use weir_dataplane::forward::ForwardHandles;
+use weir_dataplane::gate::older;
 use weir_dataplane::io::open;
 use weir_dataplane::news::News;
 use weir_ebpf::{Error, PortRule, SourceEntry, SourceKey, SourceRule, Sources, Verdict};
@@ -60,10 +61,13 @@ impl Rules {
 
     fn of_port(&self, port: u16) -> PortRule {
         let Some(gate) = self.gate(port) else { return PortRule::FORWARD };
+        let formats = worker_gate(gate).formats;
+        // Only user space tells the older versions apart: where some are named, it takes all.
+        let [_, formats_of_kernel] = formats.to_be_bytes();
         PortRule {
-            forward: gate.copies.is_empty(),
+            forward: gate.copies.is_empty() && formats & older::ALL == 0,
             gated: gate.allow.is_some(),
-            formats: worker_gate(gate).formats,
+            formats: formats_of_kernel,
         }
     }
 
@@ -354,6 +358,9 @@ mod tests {
         };
         assert!(!rules.of_port(1).forward);
         assert_eq!(rules.of_port(2), PortRule { forward: true, gated: true, formats: 4 });
+        let formats = Some(vec![Format::Ipfix, Format::Netflow7]);
+        let older = Rules { gates: vec![Gate { formats, ..gate(2) }], ..Rules::default() };
+        assert!(!older.of_port(2).forward, "the kernel does not know version 7");
         assert_eq!(rules.of_port(3), PortRule::FORWARD);
         let source =
             |address: [u8; 4], port| rules.of_source(SourceKey { address: address.into(), port });

@@ -30,6 +30,7 @@ pub mod service;
 pub mod slots;
 pub mod status;
 pub mod storing;
+pub mod streams;
 pub mod topology;
 pub mod unit;
 pub mod workers;

@@ -56,6 +56,7 @@ pub fn session(report: &SessionReport) -> Session {
         exporter: report.key.source.to_string(),
         port: report.key.port,
         protocol: report.key.protocol.name().to_owned(),
+        transport: report.key.transport.name().to_owned(),
         domain: report.key.domain,
         datagrams: report.datagrams,
         records: report.records,

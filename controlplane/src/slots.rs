@@ -144,15 +144,19 @@ pub fn worker_gate(gate: &Gate) -> gate::Gate {
     }
 }
 
-/// The bits of `weir_ebpf`'s `FORMAT_*`.
-fn formats(formats: Option<&[Format]>) -> u8 {
+/// The bits of `weir_ebpf`'s `FORMAT_*` and of the older versions.
+fn formats(formats: Option<&[Format]>) -> u16 {
     let bit = |format: &Format| match format {
+        Format::Netflow1 => gate::older::NETFLOW1,
+        Format::Netflow6 => gate::older::NETFLOW6,
+        Format::Netflow7 => gate::older::NETFLOW7,
+        Format::Netflow8 => gate::older::NETFLOW8,
         Format::Netflow5 => 1,
         Format::Netflow9 => 2,
         Format::Ipfix => 4,
         Format::Sflow => 8,
     };
-    formats.map_or(u8::MAX, |formats| formats.iter().fold(0, |bits, format| bits | bit(format)))
+    formats.map_or(0xff, |formats| formats.iter().fold(0, |bits, format| bits | bit(format)))
 }
 
 #[cfg(test)]
@@ -229,6 +233,7 @@ mod tests {
             proxy: "p".into(),
             slaves: vec!["s1".into()],
             listen: vec![2055],
+            stream: None,
             gates: Vec::new(),
             distribution: crate::topology::Distribution::FlowSource,
             assigned: [([192, 0, 2, 1].into(), "s1".to_owned())].into(),

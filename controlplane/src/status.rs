@@ -8,8 +8,10 @@ use weir_dataplane::counter::{Counters, Discard, Unit as Ended};
 use crate::topology::Role;
 
 pub mod path;
+pub mod streams;
 
 pub use path::{Device, Latency, Source, Verdict, Worker};
+pub use streams::{StreamConnection, StreamPort, Streams};
 
 /// At most so many transport sessions of a unit are reported, the busiest; the rest is counted.
 pub const MOST_SESSIONS: usize = 1_000;
@@ -41,6 +43,8 @@ pub struct UnitStatus {
     pub backend_sentence: String,
     /// UDP listening ports.
     pub listen: Vec<u16>,
+    /// Connections of exporters; `None` where none can come.
+    pub streams: Option<Streams>,
     /// Counters of the packet path; `None` where there is none.
     pub traffic: Option<Traffic>,
     /// A slave's second stage, from the ring to the store.
@@ -100,7 +104,9 @@ impl UnitStatus {
     /// Sets [`UnitStatus::conserved`] from the two stages.
     pub fn judge(&mut self) {
         let mut stages = self.traffic.iter().chain(&self.storing).peekable();
-        self.conserved = stages.peek().is_some().then(|| stages.all(Traffic::is_conserved));
+        let streams = self.streams.as_ref().is_none_or(Streams::is_conserved);
+        let any = stages.peek().is_some();
+        self.conserved = any.then(|| streams && stages.all(Traffic::is_conserved));
     }
 
     /// Keeps the busiest sources, and counts the others.
@@ -357,6 +363,8 @@ pub struct Session {
     pub port: u16,
     /// The protocol's name.
     pub protocol: String,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: String,
     /// Observation domain, source id, or v5 engine.
     pub domain: u32,
     /// Datagrams accepted.

@@ -17,12 +17,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 mod check;
+mod check_stream;
 mod file;
 pub mod gate;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use gate::{CopySource, CopyTo, Format, Gate, Prefix};
+pub use stream::{StreamSettings, TlsFiles};
 
 /// A slave behind a proxy receives at the listening port plus this.
 pub const PORT_OFFSET: u16 = 30_000;
@@ -133,12 +136,26 @@ pub struct ProxyGroup {
     pub slaves: Vec<String>,
     /// UDP ports that exporters send to, ascending.
     pub listen: Vec<u16>,
+    /// Ports that exporters connect to; `None` without any.
+    pub stream: Option<StreamSettings>,
     /// What is let in and copied, of the ports where something is said; ascending by port.
     pub gates: Vec<Gate>,
     /// How records are dealt.
     pub distribution: Distribution,
     /// Exporters that belong to a certain slave, under flow source.
     pub assigned: BTreeMap<IpAddr, String>,
+}
+
+impl ProxyGroup {
+    /// The UDP ports that the group's slaves receive at, ascending.
+    pub fn slave_ports(&self) -> Vec<u16> {
+        let streams = self.stream.iter().flat_map(StreamSettings::ports);
+        let listen = self.listen.iter().copied().chain(streams);
+        let mut ports: Vec<u16> = listen.map(|port| port + PORT_OFFSET).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
 }
 
 /// Proxy groups that receive the same flows.
@@ -211,7 +228,8 @@ impl Topology {
         })?;
         let problems = check::problems(&file, text);
         if problems.is_empty() {
-            return Ok(file.into_topology());
+            let folder = path.parent().unwrap_or(Path::new(""));
+            return Ok(file.into_topology(folder));
         }
         Err(Error::Topology { path: path.into(), problems })
     }

@@ -109,6 +109,14 @@ impl Workers {
         }
     }
 
+    /// Tells the first worker alone; what comes by connections is its.
+    pub fn tell_first(&self, letter: ProxyMail) {
+        if let Some(outbox) = self.outboxes.first() {
+            // Nothing else was told yet, so that there is room.
+            let _ = outbox.try_send(letter);
+        }
+    }
+
     /// The mailboxes.
     pub fn mailboxes(&self) -> Vec<Sender<ProxyMail>> {
         self.workers.iter().map(|worker| worker.mailbox.clone()).collect()

@@ -2,7 +2,8 @@
 //!
 //! What is configured is compiled once: prefixes become sorted ranges that don't overlap, so that a
 //! datagram costs one binary search whatever the list. IPv4 stands among IPv6 as its mapped
-//! addresses (RFC 4291, Section 2.5.5.2). A format is told by the same function as in the kernel.
+//! addresses (RFC 4291, Section 2.5.5.2). A format is told by the same function as in the kernel; the
+//! older versions of NetFlow, which are all one to the kernel, are told apart here.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -37,12 +38,39 @@ pub struct Gate {
     pub port: u16,
     /// Exporters that may send; `None` for everyone.
     pub allow: Option<Vec<Prefix>>,
-    /// Formats that are taken, as bits of `weir_ebpf`'s `FORMAT_*`; 0xff for all.
-    pub formats: u8,
+    /// Formats that are taken, as bits of `weir_ebpf`'s `FORMAT_*` and of [`older`]; 0xff for all.
+    pub formats: u16,
     /// Who gets a copy of what passes.
     pub copies: Vec<CopyTo>,
     /// One refused datagram in so many is told to the control plane; 0 for none.
     pub log_every: u32,
+}
+
+/// The bits of older versions of NetFlow, which stand above those of `weir_ebpf`'s `FORMAT_*` and are
+/// to the kernel what is none of its formats.
+pub mod older {
+    /// NetFlow v1.
+    pub const NETFLOW1: u16 = 1 << 8;
+    /// NetFlow v6.
+    pub const NETFLOW6: u16 = 1 << 9;
+    /// NetFlow v7.
+    pub const NETFLOW7: u16 = 1 << 10;
+    /// NetFlow v8.
+    pub const NETFLOW8: u16 = 1 << 11;
+    /// All of them.
+    pub const ALL: u16 = NETFLOW1 | NETFLOW6 | NETFLOW7 | NETFLOW8;
+}
+
+/// The bits of a payload's format: the kernel's and, of an older version, its own too.
+fn format(payload: &[u8]) -> u16 {
+    let own = match *payload {
+        [0, 1, _, _, ..] => older::NETFLOW1,
+        [0, 6, _, _, ..] => older::NETFLOW6,
+        [0, 7, _, _, ..] => older::NETFLOW7,
+        [0, 8, _, _, ..] => older::NETFLOW8,
+        _ => 0,
+    };
+    own | u16::from(weir_ebpf::format(payload))
 }
 
 /// The gates of all listening ports.
@@ -55,7 +83,7 @@ pub(crate) struct Compiled {
     port: u16,
     /// First and last address of each range, ascending.
     allow: Option<Box<[(u128, u128)]>>,
-    formats: u8,
+    formats: u16,
     copies: Box<[CopyTo]>,
     log_every: u32,
     /// Refused since the last one that was told.
@@ -106,7 +134,7 @@ impl Compiled {
                 return Err(Discard::SourceNotAllowed);
             }
         }
-        if self.formats & weir_ebpf::format(datagram.payload) == 0 {
+        if self.formats & format(datagram.payload) == 0 {
             return Err(Discard::FormatNotAllowed);
         }
         Ok(())
@@ -164,7 +192,7 @@ mod tests {
         Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }
     }
 
-    fn gate(allow: &[&str], formats: u8) -> Compiled {
+    fn gate(allow: &[&str], formats: u16) -> Compiled {
         let allow = Some(allow.iter().map(|text| prefix(text)).collect());
         Compiled::new(&Gate { port: 2055, allow, formats, copies: Vec::new(), log_every: 3 })
     }
@@ -197,7 +225,7 @@ mod tests {
 
     #[test]
     fn only_listed_formats_come_in() {
-        let payloads: [(&[u8], u8); 6] = [
+        let payloads: [(&[u8], u16); 6] = [
             (&[0, 5, 0, 1], 1),
             (&[0, 9, 0, 1], 2),
             (&[0, 10, 0, 16], 4),
@@ -209,6 +237,26 @@ mod tests {
             assert_eq!(check(&gate(&["::/0"], format), "::1", payload), Ok(()));
             let refused = check(&gate(&["::/0"], !format), "::1", payload);
             assert_eq!(refused, Err(Discard::FormatNotAllowed));
+        }
+    }
+
+    #[test]
+    fn older_versions_are_told_apart_and_are_all_of_them_other_to_the_kernel() {
+        let versions = [
+            (1u8, older::NETFLOW1),
+            (6, older::NETFLOW6),
+            (7, older::NETFLOW7),
+            (8, older::NETFLOW8),
+        ];
+        for (version, bit) in versions {
+            let payload = [0, version, 0, 1];
+            assert_eq!(weir_ebpf::format(&payload), weir_ebpf::FORMAT_OTHER);
+            assert_eq!(check(&gate(&["::/0"], bit), "::1", &payload), Ok(()));
+            assert_eq!(check(&gate(&["::/0"], 0xff), "::1", &payload), Ok(()));
+            for others in [older::ALL & !bit, 0x0f] {
+                let refused = check(&gate(&["::/0"], others), "::1", &payload);
+                assert_eq!(refused, Err(Discard::FormatNotAllowed), "version {version}");
+            }
         }
     }
 

@@ -177,6 +177,7 @@ fn through(test: &str, distribution: Distribution, io: &'static str) {
         stores: None,
         slave_words: Vec::new(),
         proxy_words: Vec::new(),
+        group_words: String::new(),
     };
     let units = must(Units::start(must(network), &weir(), group));
     let to = [units.target(false), units.target(true)];

@@ -29,6 +29,7 @@ fn group(distribution: Distribution, listen: u16) -> Group {
         stores: None,
         slave_words: Vec::new(),
         proxy_words: Vec::new(),
+        group_words: String::new(),
     }
 }
 

@@ -123,6 +123,7 @@ fn behind(
         stores: None,
         slave_words: Vec::new(),
         proxy_words: Vec::new(),
+        group_words: String::new(),
     };
     let units = Units::start(network, &weir(), group)?;
     let to = [units.target(false), units.target(true)];

@@ -16,6 +16,7 @@ use crate::status::{Discarded, Reasons, Traffic, UnitStatus};
 use crate::unit::on_rpc_thread;
 
 mod path;
+mod streams;
 
 /// Transport sessions printed of each unit.
 const SESSIONS: usize = 10;
@@ -165,6 +166,7 @@ fn numbers(status: &UnitStatus, paint: Paint, sessions: usize, lines: &mut Vec<S
             traffic_lines(traffic, paint, lines);
         }
         path::lines(status, paint, lines);
+        streams::lines(status, sessions, paint, lines);
         if let Some(storing) = &status.storing {
             storing_lines(storing, paint, lines);
         }
@@ -352,6 +354,7 @@ fn session_lines(status: &UnitStatus, sessions: usize, lines: &mut Vec<String>) 
         "exporter",
         "port",
         "<protocol",
+        "<over",
         "domain",
         "templates",
         "datagrams",
@@ -365,6 +368,7 @@ fn session_lines(status: &UnitStatus, sessions: usize, lines: &mut Vec<String>) 
             session.exporter.clone(),
             session.port.to_string(),
             session.protocol.clone(),
+            session.transport.clone(),
             session.domain.to_string(),
             session.templates.to_string(),
             format::scaled(session.datagrams),

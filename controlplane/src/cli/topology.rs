@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::exit::Outcome;
 use super::out::out;
 use super::unit::usage;
-use crate::topology::{Gate, PORT_OFFSET, ProxyGroup, Role, Sampling, Topology, Unit};
+use crate::topology::{Gate, ProxyGroup, Role, Sampling, StreamSettings, Topology, Unit};
 
 /// `weir topology --help`.
 #[derive(Debug, clap::Args)]
@@ -64,8 +64,9 @@ fn describe_group(topology: &Topology, group: &ProxyGroup, lines: &mut Vec<Strin
     let Some(proxy) = topology.unit(&group.proxy) else { return };
     let ports = listed(&group.listen);
     lines.push(format!("    proxy {} at {}, udp {ports}", proxy.name, proxy.address));
+    lines.extend(group.stream.iter().flat_map(describe_stream));
     lines.extend(group.gates.iter().flat_map(describe_gate));
-    let at_slaves: Vec<_> = group.listen.iter().map(|port| port + PORT_OFFSET).collect();
+    let at_slaves = group.slave_ports();
     for slave in topology.slaves_of(group) {
         let kind = if slave.external { "external slave" } else { "slave" };
         let share = match (slave.drain, slave.weight) {
@@ -94,6 +95,31 @@ fn valve(slave: &Unit) -> String {
         1 => String::new(),
         one_in => format!(", keeps one flow record in {one_in}"),
     }
+}
+
+fn describe_stream(stream: &StreamSettings) -> Vec<String> {
+    let per_source = stream.connections_per_source;
+    let mut lines = Vec::new();
+    if !stream.tcp.is_empty() {
+        lines.push(format!("      IPFIX over tcp {}", listed(&stream.tcp)));
+    }
+    if let Some(files) = stream.files.as_ref().filter(|_| !stream.tls.is_empty()) {
+        let who = match (&files.client_ca, files.client_names.is_empty()) {
+            (None, _) => "from everyone".to_owned(),
+            (Some(path), true) => format!("with a certificate of {}", path.display()),
+            (Some(path), false) => format!(
+                "with a certificate of {} for {}",
+                path.display(),
+                listed(&files.client_names)
+            ),
+        };
+        lines.push(format!("      IPFIX over tls {}, {who}", listed(&stream.tls)));
+    }
+    lines.push(format!(
+        "        {} connections at most, {per_source} of an address",
+        stream.connections
+    ));
+    lines
 }
 
 fn describe_gate(gate: &Gate) -> Vec<String> {

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::role::master::{self, MasterSettings};
 use crate::role::proxy::{self, ProxySettings};
 use crate::role::slave::{self, SlaveSettings};
-use crate::topology::Topology;
+use crate::topology::{StreamSettings, TlsFiles, Topology};
 use crate::unit::on_rpc_thread;
 
 /// Who the unit is.
@@ -76,7 +76,9 @@ pub struct ProxyArguments {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   weir slave --topology weir.toml --unit s1 --dir /var/lib/weir
-  weir slave --topology weir.toml --unit s1 --dir /var/lib/weir --listen 2055")]
+  weir slave --topology weir.toml --unit s1 --dir /var/lib/weir --listen 2055
+  weir slave --topology weir.toml --unit s1 --dir /var/lib/weir --tcp 4739 \\
+             --tls 4740 --certificate s1.pem --key s1.key --client-ca exporters.pem")]
 pub struct SlaveArguments {
     #[command(flatten)]
     place: Place,
@@ -100,9 +102,50 @@ pub struct SlaveArguments {
     /// behind no proxy: 2055]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     listen: Vec<u16>,
+    /// Let exporters connect at this port, for IPFIX over TCP; may be repeated [usual: 4739]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    tcp: Vec<u16>,
+    /// Let exporters connect at this port, for IPFIX over TLS; may be repeated [usual: 4740]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), requires_all = ["certificate", "key"])]
+    tls: Vec<u16>,
+    /// The certificate for TLS and those behind it up to its authority, in PEM
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "key"])]
+    certificate: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "certificate"])]
+    key: Option<PathBuf>,
+    /// Exporters must show a certificate of one of these authorities, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    client_ca: Option<PathBuf>,
+    /// Exporters' certificates must bear one of these names; may be repeated
+    #[arg(long, value_name = "NAME", requires = "client_ca")]
+    client_name: Vec<String>,
     /// Run the packet path on this processor core
     #[arg(long, value_name = "CORE", value_parser = core)]
     core: Option<usize>,
+}
+
+impl SlaveArguments {
+    fn stream(&self) -> StreamSettings {
+        let ascending = |ports: &[u16]| {
+            let mut ports = ports.to_vec();
+            ports.sort_unstable();
+            ports.dedup();
+            ports
+        };
+        let files = self.certificate.clone().zip(self.key.clone());
+        StreamSettings {
+            tcp: ascending(&self.tcp),
+            tls: ascending(&self.tls),
+            files: files.map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_ca: self.client_ca.clone(),
+                client_names: self.client_name.clone(),
+            }),
+            ..StreamSettings::default()
+        }
+    }
 }
 
 /// Reads the topology; a file that makes no sense is a mistake of usage.
@@ -117,6 +160,7 @@ pub(super) fn usage(error: Error) -> anyhow::Error {
         | Error::TopologySyntax { .. }
         | Error::UnknownUnit { .. }
         | Error::WrongRole { .. }
+        | Error::Tls { .. }
         | Error::Configuration(_) => UsageError(error.to_string()).into(),
         other => other.into(),
     }
@@ -165,6 +209,7 @@ pub fn run_proxy(arguments: ProxyArguments) -> anyhow::Result<Outcome> {
 /// # Errors
 /// Why it could not run.
 pub fn run_slave(arguments: SlaveArguments) -> anyhow::Result<Outcome> {
+    let stream = arguments.stream();
     let mut store = StoreConfig::new(arguments.dir);
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     store.slice_ms = ms(arguments.slice);
@@ -176,6 +221,7 @@ pub fn run_slave(arguments: SlaveArguments) -> anyhow::Result<Outcome> {
         file: arguments.place.topology,
         name: arguments.place.unit,
         listen: arguments.listen,
+        stream,
         store,
         core: arguments.core,
     };

@@ -39,6 +39,8 @@ pub struct Group {
     pub slave_words: Vec<String>,
     /// Further words of the proxy's command line.
     pub proxy_words: Vec<String>,
+    /// Further words of the group's table in the topology.
+    pub group_words: String,
 }
 
 impl Group {
@@ -53,6 +55,7 @@ impl Group {
             stores: None,
             slave_words: Vec::new(),
             proxy_words: Vec::new(),
+            group_words: String::new(),
         }
     }
 }
@@ -398,14 +401,14 @@ impl Units {
                 site.v4
             )
         };
-        let Group { distribution, listen, slaves, external, .. } = &self.group;
+        let Group { distribution, listen, slaves, external, group_words, .. } = &self.group;
         let mut text = unit(&MASTER.into(), "master", false) + &unit(&PROXY.into(), "proxy", false);
         text.extend(slaves.iter().map(|name| unit(name, "slave", false)));
         text.extend(external.iter().map(|name| unit(name, "slave", true)));
         let all: Vec<_> = slaves.iter().chain(external).collect();
         text + &format!(
             "[[proxy_group]]\nname = \"group\"\nproxy = \"{PROXY}\"\nslaves = {all:?}\n\
-             listen = [{listen}]\ndistribution = \"{distribution}\"\n\n\
+             listen = [{listen}]\ndistribution = \"{distribution}\"\n{group_words}\n\
              [[source_group]]\nname = \"site\"\nproxy_groups = [\"group\"]\nprimary = \"group\"\n"
         )
     }

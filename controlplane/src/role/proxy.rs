@@ -31,7 +31,10 @@ use crate::neighbour;
 use crate::reload::{Changes, Reloads};
 use crate::service::query::{Answered, Answers};
 use crate::status::UnitStatus;
-use crate::topology::{Distribution, PORT_OFFSET, ProxyGroup, Role, Topology, Unit};
+use crate::streams::Streams;
+use crate::topology::{
+    Distribution, PORT_OFFSET, ProxyGroup, Role, StreamSettings, Topology, Unit,
+};
 use crate::unit::{Running, Stop};
 use crate::workers::Workers;
 
@@ -72,6 +75,8 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     advise(&settings.backend.devices());
     let devices = Devices::new(settings.backend.devices()).await;
     let (journal, recalled) = open_journal(&settings)?;
+    let streams = open_streams(unit, group)?;
+    let (streams, outlet) = streams.unzip();
     let opened = backend::open(&settings.backend, &listening(unit, group), group.distribution)?;
     let (news, newsletter) = bounded(NEWS);
     let slaves = Slaves::new(&topology, group);
@@ -83,6 +88,9 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     };
     let Opened { name, sentence, lanes, kernel } = opened;
     let workers = Workers::new(backend::spawn(lanes, parts)?);
+    if let Some(outlet) = outlet {
+        workers.tell_first(ProxyMail::Connections(outlet));
+    }
     drop(recalled);
     tracing::info!(
         unit = %unit.name, address = %unit.address, listen = ?group.listen, backend = name,
@@ -90,6 +98,8 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     );
     let proxy = Rc::new(Proxy {
         listen: group.listen.clone(),
+        served: served(group),
+        streams,
         settings,
         backend: name,
         sentence,
@@ -117,6 +127,11 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
         }
     }
     drop((serving, working));
+    if let Some(streams) = &proxy.streams {
+        // The workers still take what comes by connections until they are closed.
+        let streams = Arc::clone(streams);
+        fanout::beside_rpc(move || Ok(streams.stop())).await?;
+    }
     proxy.slaves.leave();
     if let Some(journal) = journal {
         told::remember_all(&proxy.workers, &journal).await;
@@ -169,6 +184,23 @@ fn open_journal(settings: &ProxySettings) -> Result<(Option<Writer>, Vec<Remembe
     Ok((Some(Writer::start(journal)?), recalled.sessions))
 }
 
+/// Opens the ports for connections, where the group has such.
+fn open_streams(
+    unit: &Unit,
+    group: &ProxyGroup,
+) -> Result<Option<(Arc<Streams>, weir_dataplane::connection::Outlet)>, Error> {
+    let Some(settings) = &group.stream else { return Ok(None) };
+    let addresses: Vec<IpAddr> = unit.addresses().collect();
+    let (streams, outlet) = Streams::start(settings, &addresses, &group.gates)?;
+    tracing::info!(tcp = ?settings.tcp, tls = ?settings.tls, "exporters can connect");
+    Ok(Some((Arc::new(streams), outlet)))
+}
+
+/// All listening ports, of datagrams and of connections.
+fn served(group: &ProxyGroup) -> Vec<u16> {
+    group.slave_ports().iter().map(|port| port - PORT_OFFSET).collect()
+}
+
 fn listening(unit: &Unit, group: &ProxyGroup) -> Vec<SocketAddr> {
     let at = |address| group.listen.iter().map(move |&port| SocketAddr::new(address, port));
     unit.addresses().flat_map(at).collect()
@@ -192,7 +224,7 @@ fn mediator(group: &ProxyGroup, slaves: &Slaves) -> MediatorConfig {
             Distribution::RoundRobin => Dealing::RoundRobin,
             Distribution::FlowSource => Dealing::FlowSource,
         },
-        configuration: Arc::new(slaves.configuration(&group.listen)),
+        configuration: Arc::new(slaves.configuration(&served(group))),
         port_offset: PORT_OFFSET,
         sessions: SessionLimits::default(),
         hold: HoldLimits::default(),
@@ -205,8 +237,11 @@ fn mediator(group: &ProxyGroup, slaves: &Slaves) -> MediatorConfig {
 struct Proxy {
     running: Running,
     settings: ProxySettings,
-    /// What it listens on until it is started again.
+    /// What it listens on until it is started again: UDP ports ...
     listen: Vec<u16>,
+    /// ... and those for connections among them.
+    served: Vec<u16>,
+    streams: Option<Arc<Streams>>,
     backend: &'static str,
     sentence: String,
     workers: Rc<Workers>,
@@ -237,11 +272,18 @@ impl Proxy {
         let topology = Topology::load(&self.settings.file)?;
         topology.own(&self.settings.name, Role::Proxy)?;
         let group = group_of(&topology, &self.settings.name)?;
+        if let Some(streams) = &self.streams {
+            // Also when nothing has changed here: the certificate may be a new one.
+            streams.change(
+                group.stream.as_ref().unwrap_or(&StreamSettings::default()),
+                &group.gates,
+            )?;
+        }
         let changes = self.slaves.change(&topology, group);
         if changes.is_empty() {
             return Ok(changes);
         }
-        let configuration = Arc::new(self.slaves.configuration(&self.listen));
+        let configuration = Arc::new(self.slaves.configuration(&self.served));
         self.workers.tell(|| ProxyMail::Configure(Arc::clone(&configuration)));
         for slave in self.slaves.newly_healthy() {
             self.workers.tell(|| ProxyMail::Health { slave, healthy: true, greet: true });
@@ -292,6 +334,7 @@ impl Answers for Proxy {
         status.backend = self.backend.to_owned();
         status.backend_sentence = self.sentence.clone();
         status.listen = self.listen.clone();
+        status.streams = self.streams.as_ref().map(|streams| streams.status());
         status.traffic = Some(traffic);
         status.workers = self.workers.lines();
         status.latency = report.latency;

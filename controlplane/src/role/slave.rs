@@ -1,6 +1,6 @@
 //! `weir slave`: collects, stores, answers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::Semaphore;
 use weir_dataplane::Counters;
 use weir_dataplane::collect::{CollectorConfig, Sampling};
+use weir_dataplane::connection::Outlet;
 use weir_dataplane::hold::HoldLimits;
 use weir_dataplane::io::udp::UdpReceive;
 use weir_dataplane::sampling::{Override, Overrides};
@@ -28,7 +29,8 @@ use crate::service::QUESTIONS_AT_ONCE;
 use crate::service::query::{Answered, Answers};
 use crate::status::{Traffic, UnitStatus};
 use crate::storing::Storing;
-use crate::topology::{DEFAULT_LISTEN, PORT_OFFSET, Role, Topology, Unit};
+use crate::streams::Streams;
+use crate::topology::{DEFAULT_LISTEN, Role, StreamSettings, Topology, Unit};
 use crate::unit::{Running, Stop};
 
 /// The packet backend's name in status and log.
@@ -54,6 +56,8 @@ pub struct SlaveSettings {
     pub name: String,
     /// Ports to listen on directly, as a standalone slave does.
     pub listen: Vec<u16>,
+    /// Ports that exporters can connect to directly.
+    pub stream: StreamSettings,
     /// The store.
     pub store: StoreConfig,
     /// The processor core of the packet path.
@@ -64,8 +68,7 @@ impl SlaveSettings {
     /// The UDP ports: those of its proxy group at their offset, and those to listen on directly.
     fn ports(&self) -> Vec<u16> {
         let group = self.topology.group_of(&self.name);
-        let mut ports: Vec<u16> =
-            group.iter().flat_map(|group| &group.listen).map(|port| port + PORT_OFFSET).collect();
+        let mut ports: Vec<u16> = group.iter().flat_map(|group| group.slave_ports()).collect();
         ports.extend(&self.listen);
         if ports.is_empty() {
             ports.push(DEFAULT_LISTEN);
@@ -95,6 +98,7 @@ pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
     let ports = running.bind().await?;
     let listen = settings.ports();
     let receive = open_sockets(&unit, &listen)?;
+    let (streams, outlet) = open_streams(&unit, &settings.stream)?.unzip();
     let (storing, store) = Storing::start(settings.store.clone())?;
     let counters = Arc::new(Counters::default());
     let config = SlaveWorkerConfig {
@@ -114,8 +118,12 @@ pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
         "slave runs"
     );
     let mailbox = worker.mailbox.clone();
+    if let Some(outlet) = outlet {
+        // Its first letter: there is room, and a worker that has ended is noticed.
+        let _ = mailbox.try_send(SlaveMail::Connections(outlet));
+    }
     let scans = Arc::new(Semaphore::new(QUESTIONS_AT_ONCE));
-    let slave = Rc::new(Slave { running, listen, counters, mailbox, storing, scans });
+    let slave = Rc::new(Slave { running, listen, streams, counters, mailbox, storing, scans });
     let serving = ports.serve(Rc::clone(&slave), reloads.reloader());
     slave.running.ready();
     loop {
@@ -129,6 +137,10 @@ pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
         }
     }
     drop(serving);
+    if let Some(streams) = &slave.streams {
+        let streams = Arc::clone(streams);
+        beside_rpc(move || Ok(streams.stop())).await?;
+    }
     slave.end(worker)
 }
 
@@ -144,6 +156,20 @@ fn sampling(topology: &Topology, unit: &Unit) -> Sampling {
     Sampling { overrides, keep_one_in: unit.keep_one_in }
 }
 
+/// Opens the ports for connections, where there are such.
+fn open_streams(
+    unit: &Unit,
+    settings: &StreamSettings,
+) -> Result<Option<(Arc<Streams>, Outlet)>, Error> {
+    if settings.ports().is_empty() {
+        return Ok(None);
+    }
+    let addresses: Vec<IpAddr> = unit.addresses().collect();
+    let (streams, outlet) = Streams::start(settings, &addresses, &[])?;
+    tracing::info!(tcp = ?settings.tcp, tls = ?settings.tls, "exporters can connect");
+    Ok(Some((Arc::new(streams), outlet)))
+}
+
 fn open_sockets(unit: &Unit, ports: &[u16]) -> Result<UdpReceive, Error> {
     let binds: Vec<SocketAddr> = unit
         .addresses()
@@ -157,6 +183,7 @@ fn open_sockets(unit: &Unit, ports: &[u16]) -> Result<UdpReceive, Error> {
 struct Slave {
     running: Running,
     listen: Vec<u16>,
+    streams: Option<Arc<Streams>>,
     counters: Arc<Counters>,
     mailbox: Sender<SlaveMail>,
     storing: Storing,
@@ -171,6 +198,10 @@ impl Slave {
     fn reread(&self, settings: &mut SlaveSettings, unit: &Unit) -> Result<Changes, Error> {
         let topology = Topology::load(&settings.file)?;
         let own = topology.own(&settings.name, Role::Slave)?;
+        if let Some(streams) = &self.streams {
+            // Certificates and keys are read again with it.
+            streams.change(&settings.stream, &[])?;
+        }
         let mut changes = change::of_units(&settings.topology, &topology);
         if (own.address, own.address6) != (unit.address, unit.address6) {
             changes.push("this unit's own address has changed: it needs a restart".to_owned());
@@ -239,6 +270,7 @@ impl Answers for Slave {
         let mut status = self.running.status();
         status.backend = BACKEND.to_owned();
         status.listen = self.listen.clone();
+        status.streams = self.streams.as_ref().map(|streams| streams.status());
         status.traffic = Some(Traffic::settled(&self.counters, READINGS).await);
         status.storing = Some(Traffic::settled(&self.storing.counters, READINGS).await);
         let sessions = packet_path::report(&self.mailbox, SlaveMail::Report).await;

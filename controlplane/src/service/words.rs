@@ -9,6 +9,9 @@ use weir_rpc::query_capnp::{
 use weir_store::query::{Key, Order, Question, View};
 
 use super::control::{role_of, role_word};
+
+mod streams;
+
 use crate::coverage::{Coverage, UnitAnswer};
 use crate::status::{
     Delivery, Device, Discarded, Latency, Service, Session, Source, StoreStatus, Traffic,
@@ -133,6 +136,9 @@ pub(crate) fn write_status(ours: &UnitStatus, mut words: status::Builder<'_>) {
     }
     words.set_sessions_omitted(ours.sessions_omitted);
     write_path(ours, words.reborrow());
+    if let Some(streams) = &ours.streams {
+        streams::write(streams, words.reborrow().init_streams());
+    }
     if let Some(store) = &ours.store {
         write_store(store, words.reborrow().init_store());
     }
@@ -168,6 +174,7 @@ pub(crate) fn read_status(words: status::Reader<'_>) -> capnp::Result<UnitStatus
         devices: words.get_devices()?.iter().map(read_device).collect::<capnp::Result<_>>()?,
         sources: words.get_sources()?.iter().map(read_source).collect::<capnp::Result<_>>()?,
         sources_omitted: words.get_sources_omitted(),
+        streams: words.has_streams().then(|| streams::read(words.get_streams()?)).transpose()?,
         store: words.has_store().then(|| read_store(words.get_store()?)).transpose()?,
         service: read_service(words.get_service()?),
         units: words.get_units()?.iter().map(read_status).collect::<capnp::Result<_>>()?,
@@ -420,6 +427,7 @@ fn write_session(ours: &Session, mut words: session::Builder<'_>) {
     words.set_resets(ours.resets);
     words.set_templates(ours.templates);
     words.set_last_seen_ms(ours.last_seen_ms);
+    words.set_transport(&ours.transport);
 }
 
 fn read_session(words: session::Reader<'_>) -> capnp::Result<Session> {
@@ -433,6 +441,7 @@ fn read_session(words: session::Reader<'_>) -> capnp::Result<Session> {
         lost: words.get_lost(),
         resets: words.get_resets(),
         templates: words.get_templates(),
+        transport: text(words.get_transport())?,
         last_seen_ms: words.get_last_seen_ms(),
     })
 }
@@ -511,6 +520,26 @@ mod tests {
         assert!(error.extra.contains("\"mood\""), "{error}");
     }
 
+    fn some_streams() -> crate::status::Streams {
+        use crate::status::{StreamConnection, StreamPort, Streams};
+        let connection = StreamConnection {
+            exporter: "192.0.2.1:4000".into(),
+            name: "r1.example.net".into(),
+            transport: "tls".into(),
+            bytes: 5,
+            ..StreamConnection::default()
+        };
+        Streams {
+            ports: vec![StreamPort { port: 4740, tls: true }],
+            accepted: 2,
+            open: 1,
+            ended: [("cut".to_owned(), 1)].into(),
+            bytes_cut: 7,
+            connections: vec![connection],
+            ..Streams::default()
+        }
+    }
+
     #[test]
     fn a_tree_of_statuses_survives_the_wire() {
         let mut slave = UnitStatus { name: "s1".into(), up: true, ..UnitStatus::default() };
@@ -527,6 +556,7 @@ mod tests {
             role: Some(crate::topology::Role::Master),
             sessions: vec![session],
             slaves: vec![delivery],
+            streams: Some(some_streams()),
             listen: vec![2055],
             units: vec![slave],
             ..UnitStatus::default()

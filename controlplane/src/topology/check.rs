@@ -27,13 +27,13 @@ pub(super) fn problems(file: &File, text: &str) -> Vec<Problem> {
 }
 
 /// Collects what is wrong with a file, all of it, so that one edit can repair it.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     text: &'a str,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    fn problem<T>(&mut self, at: &Spanned<T>, message: String) {
+    pub(super) fn problem<T>(&mut self, at: &Spanned<T>, message: String) {
         let line = 1 + self.text[..at.span().start].matches('\n').count();
         self.problems.push(Problem { line, message });
     }
@@ -236,6 +236,7 @@ impl Check<'_> {
         self.shares(group, units);
         self.listen(name, group.listen.as_ref());
         self.gates(group, units);
+        self.stream(group);
         self.assigned(group, units);
     }
 
@@ -307,7 +308,7 @@ impl Check<'_> {
         }
     }
 
-    fn port(&mut self, group: &str, port: &Spanned<u16>) {
+    pub(super) fn port(&mut self, group: &str, port: &Spanned<u16>) {
         let (number, most) = (*port.get_ref(), u16::MAX - PORT_OFFSET);
         if !(1..=most).contains(&number) {
             self.problem(port, format!(

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::gate::{CopySource, CopyTo, Format, Gate, Prefix};
 use super::{
-    DEFAULT_LISTEN, DEFAULT_MTU, Distribution, ProxyGroup, Role, Sampling, SourceGroup, Topology,
-    Unit,
+    DEFAULT_LISTEN, DEFAULT_MTU, Distribution, ProxyGroup, Role, Sampling, SourceGroup,
+    StreamSettings, TlsFiles, Topology, Unit,
 };
 
 #[derive(Deserialize)]
@@ -60,6 +62,7 @@ pub(super) struct ProxyGroupEntry {
     pub(super) listen: Option<Spanned<Vec<Spanned<u16>>>>,
     #[serde(default)]
     pub(super) port: Vec<PortEntry>,
+    pub(super) stream: Option<StreamEntry>,
     #[serde(default)]
     pub(super) distribution: Distribution,
     #[serde(default)]
@@ -67,10 +70,13 @@ pub(super) struct ProxyGroupEntry {
 }
 
 impl ProxyGroupEntry {
-    /// The listening ports: those of `listen` and of the gates, or the usual one.
+    /// The listening UDP ports: those of `listen` and of the gates that are none of connections
+    /// alone, or the usual one.
     pub(super) fn ports(&self) -> Vec<u16> {
         let listed = self.listen.iter().flat_map(|listen| listen.get_ref());
+        let streams = self.stream_ports();
         let gates = self.port.iter().map(|gate| &gate.port);
+        let gates = gates.filter(|port| !streams.contains(port.get_ref()));
         let mut ports: Vec<u16> = listed.chain(gates).map(|port| *port.get_ref()).collect();
         if ports.is_empty() {
             ports.push(DEFAULT_LISTEN);
@@ -78,6 +84,63 @@ impl ProxyGroupEntry {
         ports.sort_unstable();
         ports.dedup();
         ports
+    }
+}
+
+impl ProxyGroupEntry {
+    /// The listening TCP ports.
+    pub(super) fn stream_ports(&self) -> Vec<u16> {
+        let ports = self.stream.iter().flat_map(|stream| stream.tcp.iter().chain(&stream.tls));
+        ports.map(|port| *port.get_ref()).collect()
+    }
+}
+
+/// `[proxy_group.stream]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamEntry {
+    #[serde(default)]
+    pub(super) tcp: Vec<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) tls: Vec<Spanned<u16>>,
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) client_ca: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(super) client_names: Vec<Spanned<String>>,
+    pub(super) connections: Option<Spanned<u16>>,
+    pub(super) connections_per_source: Option<Spanned<u16>>,
+    pub(super) idle_s: Option<Spanned<u32>>,
+}
+
+impl StreamEntry {
+    fn into_settings(self, folder: &Path) -> StreamSettings {
+        let ascending = |ports: Vec<Spanned<u16>>| {
+            let mut ports: Vec<u16> = ports.into_iter().map(Spanned::into_inner).collect();
+            ports.sort_unstable();
+            ports
+        };
+        let files = self.certificate.zip(self.key).map(|(certificate, key)| TlsFiles {
+            certificate: certificate.into_inner(),
+            key: key.into_inner(),
+            client_ca: self.client_ca.map(Spanned::into_inner),
+            client_names: self.client_names.into_iter().map(Spanned::into_inner).collect(),
+        });
+        let defaults = StreamSettings::default();
+        let bound = |given: Option<Spanned<u16>>, default| {
+            given.map_or(default, |given| usize::from(given.into_inner()))
+        };
+        StreamSettings {
+            tcp: ascending(self.tcp),
+            tls: ascending(self.tls),
+            files: files.map(|files| files.within(folder)),
+            connections: bound(self.connections, defaults.connections),
+            connections_per_source: bound(
+                self.connections_per_source,
+                defaults.connections_per_source,
+            ),
+            idle: self.idle_s.map(|idle| Duration::from_secs(idle.into_inner().into())),
+        }
     }
 }
 
@@ -156,7 +219,8 @@ impl SamplingEntry {
 }
 
 impl File {
-    pub(super) fn into_topology(self) -> Topology {
+    /// As a topology whose file is in this folder.
+    pub(super) fn into_topology(self, folder: &Path) -> Topology {
         let units = self.unit.into_iter().map(|entry| Unit {
             name: entry.name.into_inner(),
             role: entry.role,
@@ -182,6 +246,7 @@ impl File {
                 proxy: entry.proxy.into_inner(),
                 slaves: plain(entry.slaves),
                 listen,
+                stream: entry.stream.map(|stream| stream.into_settings(folder)),
                 gates,
                 distribution: entry.distribution,
                 assigned: assigned.collect(),

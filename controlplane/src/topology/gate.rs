@@ -25,8 +25,16 @@ pub struct Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
+    /// NetFlow v1.
+    Netflow1,
     /// NetFlow v5.
     Netflow5,
+    /// NetFlow v6.
+    Netflow6,
+    /// NetFlow v7.
+    Netflow7,
+    /// NetFlow v8, of every aggregation.
+    Netflow8,
     /// NetFlow v9 (RFC 3954).
     Netflow9,
     /// IPFIX (RFC 7011).
@@ -38,7 +46,11 @@ pub enum Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Format::Netflow1 => "netflow1",
             Format::Netflow5 => "netflow5",
+            Format::Netflow6 => "netflow6",
+            Format::Netflow7 => "netflow7",
+            Format::Netflow8 => "netflow8",
             Format::Netflow9 => "netflow9",
             Format::Ipfix => "ipfix",
             Format::Sflow => "sflow",

@@ -238,8 +238,8 @@ fn a_gate_that_cannot_work_is_told_with_its_line() {
         ("port = 1\ncopies = [{ to = \"10.0.0.2:1\" }]", "comes back to this proxy"),
         ("port = 1\ncopies = [{ to = \"10.0.0.9:1\", mtu = 10 }]", "an MTU of 10 bytes"),
         (
-            "port = 1\nformats = [\"netflow7\"]",
-            "expected one of `netflow5`, `netflow9`, `ipfix`, `sflow`",
+            "port = 1\nformats = [\"netflow4\"]",
+            "expected one of `netflow1`, `netflow5`, `netflow6`",
         ),
         (
             "port = 1\ncopies = [{ to = \"10.0.0.9:1\", source = \"mine\" }]",
@@ -299,4 +299,71 @@ fn a_slave_may_keep_one_record_in_so_many() {
     assert!(told.contains("unit s1: keep_one_in 0 is not from 1, which keeps all"), "{told}");
     let told = problem("10.0.0.4\"", "10.0.0.4\"\nkeep_one_in = 5");
     assert!(told.contains("unit s2: only weir's own slaves keep one flow record"), "{told}");
+}
+
+const STREAM: &str = "slaves = [\"s1\", \"s2\"]\n[proxy_group.stream]\n";
+
+/// The good file with these words for connections.
+fn with_stream(words: &str) -> String {
+    GOOD.replacen("slaves = [\"s1\", \"s2\"]\n", &format!("{STREAM}{words}\n"), 1)
+}
+
+fn stream_problem(words: &str) -> String {
+    match parse(&with_stream(words)) {
+        Err(Error::Topology { problems, .. }) => {
+            problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("expected problems, got {other:?}"),
+    }
+}
+
+#[test]
+fn ports_for_connections_are_read_and_slaves_receive_at_their_offset() {
+    let text = with_stream(
+        "tcp = [4739]\ntls = [4740]\ncertificate = \"p1.pem\"\nkey = \"/keys/p1.key\"\n\
+         client_ca = \"ca.pem\"\nclient_names = [\"r1.example.net\"]\nidle_s = 600",
+    );
+    let topology = Topology::parse(&text, Path::new("/etc/weir/weir.toml")).unwrap();
+    let group = topology.proxy_group("g1").unwrap();
+    let stream = group.stream.as_ref().unwrap();
+    assert_eq!((&stream.tcp[..], &stream.tls[..]), (&[4739][..], &[4740][..]));
+    assert_eq!((stream.connections, stream.connections_per_source), (512, 64));
+    assert_eq!(stream.idle, Some(std::time::Duration::from_secs(600)));
+    let files = stream.files.as_ref().unwrap();
+    assert_eq!(files.certificate, Path::new("/etc/weir/p1.pem"));
+    assert_eq!(files.key, Path::new("/keys/p1.key"));
+    assert_eq!(files.client_ca.as_deref(), Some(Path::new("/etc/weir/ca.pem")));
+    assert_eq!(files.client_names, ["r1.example.net"]);
+    assert_eq!(group.listen, [2055]);
+    assert_eq!(group.slave_ports(), [32_055, 34_739, 34_740]);
+}
+
+#[test]
+fn a_gate_of_a_port_for_connections_opens_no_udp_port() {
+    let gate = "\n[[proxy_group.port]]\nport = 4739\nallow = [\"10.0.0.0/8\"]";
+    let topology = parse(&with_stream(&format!("tcp = [4739]\n{gate}"))).unwrap();
+    assert_eq!(topology.proxy_group("g1").unwrap().listen, [2055]);
+    let wrong = stream_problem(&format!("tcp = [4739]\n{gate}\nformats = [\"netflow9\"]"));
+    assert!(wrong.contains("lets no ipfix in"), "{wrong}");
+}
+
+#[test]
+fn what_cannot_work_of_connections_is_told() {
+    let files = "certificate = \"a.pem\"\nkey = \"a.key\"\n";
+    for (words, said) in [
+        ("", "names no port"),
+        ("tcp = [4739, 4739]", "names TCP port 4739 twice"),
+        ("tcp = [4739]\ntls = [4739]\ncertificate = \"a\"\nkey = \"b\"", "4739 twice"),
+        ("tcp = [40000]", "is not from 1 to"),
+        ("tls = [4740]", "TLS needs `certificate` and `key`"),
+        ("tls = [4740]\nkey = \"a.key\"", "TLS needs `certificate` and `key`"),
+        ("tcp = [4739]\nkey = \"a.key\"", "belong together"),
+        ("tcp = [4739]\nclient_ca = \"ca.pem\"", "client_ca needs"),
+        (&format!("tls = [4740]\n{files}client_names = [\"r1\"]"), "`client_ca` must vouch for"),
+        ("tcp = [4739]\nconnections = 0", "would let nobody connect"),
+        ("tcp = [4739]\nidle_s = 0", "leave it out for never"),
+    ] {
+        let problem = stream_problem(words);
+        assert!(problem.contains(said), "{words:?}: {problem}");
+    }
 }

@@ -3,9 +3,11 @@
 //! A router that aggregates before it exports says in the header which of fourteen schemes it used;
 //! a record then counts many flows, and has only the fields that the scheme keeps. Cisco's formats:
 //! "NetFlow Aggregation" (router schemes 1 to 5), "NetFlow ToS-Based Router Aggregation" (9 to 14)
-//! and the Catalyst's three flow masks (6 to 8). Readers differ in two places: of a prefix pair
-//! (5, 13, 14) the destination's mask stands first here, as in flow-tools; the ToS of scheme 9
-//! stands behind the interfaces, as in Cisco's figure.
+//! and the Catalyst's three flow masks (6 to 8). Readers differ in two places. Of a prefix pair
+//! (5, 13, 14) the destination's mask stands first here, as flow-tools and pmacct read it, both in
+//! use with routers for years; Wireshark takes the source's for the first, and no capture or figure
+//! of Cisco's was found that decides it. The ToS of scheme 9 stands behind the interfaces, as in
+//! Cisco's figure.
 //!
 //! Each aggregation is a stream with a sequence number of its own, which counts records. How many
 //! flows a record stands for has an element and no column: a record is one row.
@@ -307,6 +309,21 @@ mod tests {
             assert_eq!((packet.layout().scheme, packet.body().len()), (scheme, length));
             let cut = &bytes[..bytes.len() - 1];
             assert_eq!(new_checked(cut).unwrap_err(), Discard::MessageLength);
+        }
+    }
+
+    /// As flow-tools and pmacct read it; Wireshark has it the other way round.
+    #[test]
+    fn of_a_prefix_pair_the_destinations_mask_stands_first() {
+        const SOURCE_MASK: u16 = 9;
+        const DESTINATION_MASK: u16 = 13;
+        for scheme in [5, 13, 14] {
+            let bytes = packet(scheme, &[0; 40]);
+            let layout = new_checked(&bytes).unwrap().layout();
+            let at = |element| {
+                layout.fields.iter().find(|field| field.element == element).map(|f| f.at.clone())
+            };
+            assert_eq!((at(DESTINATION_MASK), at(SOURCE_MASK)), (Some(28..29), Some(29..30)));
         }
     }
 

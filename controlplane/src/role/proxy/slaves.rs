@@ -232,7 +232,7 @@ fn probed(proxy: Rc<Proxy>, unit: &Unit, slave: Rc<Slave>) -> impl Future<Output
     let ports: Vec<SocketAddr> = addresses
         .flat_map(|address| {
             let at = move |port: &u16| SocketAddr::new(address, port + PORT_OFFSET);
-            proxy.listen.iter().map(at)
+            proxy.served.iter().map(at)
         })
         .collect();
     async move {
