@@ -17,7 +17,8 @@ use weir_dataplane::mediate::{Distribution, Mediator, MediatorConfig, SlaveCount
 use weir_dataplane::news::News;
 use weir_dataplane::session::SessionLimits;
 use weir_dataplane::wire::fixed::{LAYOUTS, LAYOUTS_COUNT, Layout};
-use weir_store::Batch;
+use weir_store::column::Values;
+use weir_store::{Address, Batch, Column};
 
 pub(crate) const PORT: u16 = 2055;
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -137,27 +138,28 @@ impl Proxy {
     }
 }
 
+/// All rows, whole but for the time at which they came, in an order of their own.
 pub(crate) fn sorted<'a>(batches: impl Iterator<Item = &'a Batch>) -> Vec<String> {
-    let mut rows: Vec<String> = batches
-        .flat_map(|b| {
-            (0..b.rows()).map(|i| {
-                format!(
-                    "{:?} {}:{} > {}:{} {} {} {} {} {} {}",
-                    b.exporter[i],
-                    b.source_address[i],
-                    b.source_port[i],
-                    b.destination_address[i],
-                    b.destination_port[i],
-                    b.protocol[i],
-                    b.packets[i],
-                    b.bytes[i],
-                    b.first_ms[i],
-                    b.last_ms[i],
-                    b.observation_domain[i],
-                )
-            })
-        })
-        .collect();
+    let columns = || Column::ALL.iter().filter(|&&column| column != Column::Received);
+    let mut rows = Vec::new();
+    for batch in batches {
+        let present: Vec<_> = columns().filter(|&&column| batch.has(column)).collect();
+        let values: Vec<_> = present.iter().map(|&&column| batch.column(column)).collect();
+        rows.extend((0..batch.rows()).map(|row| {
+            let mut said = String::new();
+            for (column, values) in present.iter().zip(&values) {
+                let value = match values {
+                    Values::Address(values) => values[row].to_string(),
+                    values => values.number(row).to_string(),
+                };
+                // A column that is absent from one batch may be there, and say nothing, in another.
+                if value != "0" && value != Address::ABSENT.to_string() {
+                    said += &format!("{column:?} {value} ");
+                }
+            }
+            said
+        }));
+    }
     rows.sort();
     rows
 }
