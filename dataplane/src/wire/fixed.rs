@@ -123,14 +123,14 @@ impl Layout {
 
     /// The header's fields in their order.
     pub fn header_fields(&self) -> impl Iterator<Item = &'static HeaderField> + use<> {
-        let chosen: &[Range<usize>] = match self.protocol {
-            Protocol::Netflow1 => &[0..5],
-            Protocol::Netflow5 => &[0..9],
-            Protocol::Netflow7 => &[0..6, 13..14],
-            Protocol::Netflow8 => &[0..8, 10..13],
-            _ => &[0..8, 9..10],
+        let (common, own) = match self.protocol {
+            Protocol::Netflow1 => (0..5, 0..0),
+            Protocol::Netflow5 => (0..9, 0..0),
+            Protocol::Netflow7 => (0..6, 13..14),
+            Protocol::Netflow8 => (0..8, 10..13),
+            _ => (0..8, 9..10),
         };
-        chosen.iter().flat_map(|range| &HEADER_FIELDS[range.clone()])
+        HEADER_FIELDS[common].iter().chain(&HEADER_FIELDS[own])
     }
 }
 
