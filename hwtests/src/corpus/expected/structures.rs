@@ -23,6 +23,8 @@ const OF_TELEGRAF: &[(&str, &[&str])] = &[
     ("out_dropped_packets", &["if_counters", "ifOutDiscards"]),
     ("out_errors", &["if_counters", "ifOutErrors"]),
     ("port_name", &["port_name", "name"]),
+    // The sample's, not the datagram's.
+    ("seq_number", &["sequenceNumber"]),
     ("in_snmp", &["sourceIdIndex"]),
     ("out_queue", &["extended_egress_queue", "queue"]),
     ("reason", &["reason"]),

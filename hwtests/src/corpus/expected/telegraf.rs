@@ -251,7 +251,7 @@ fn find<'a>(name: &str, message: &'a Message, record: &'a Record) -> Option<&'a 
         message.header.iter().find(|field| names.contains(&&*field.what.name))
     };
     let in_sample = || structures::find(record, structures::of_telegraf(name)?);
-    in_record.or_else(in_header).or_else(in_sample)
+    in_record.or_else(in_sample).or_else(in_header)
 }
 
 /// The element of a name like `type_29305_85`, or `type_6871_rev_40`.
