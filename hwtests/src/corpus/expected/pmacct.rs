@@ -132,7 +132,8 @@ fn claims(said: &serde_json::Map<String, Json>) -> Vec<(String, String)> {
     // the export time in place of the flow's start (`nfacctd_time_new: true`).
     let by_bgp = said.contains_key("comms");
     let is_of_the_flow = |name: &str| {
-        !NOT_OF_THE_FLOW.contains(&name) && !(by_bgp && ["mask_src", "mask_dst"].contains(&name))
+        let from_bgp = by_bgp && ["mask_src", "mask_dst"].contains(&name);
+        !from_bgp && !NOT_OF_THE_FLOW.contains(&name)
     };
     for (name, value) in said.iter().filter(|(name, _)| is_of_the_flow(name)) {
         match value {

@@ -177,8 +177,8 @@ impl<'a> Open<'a> {
         let is_absent = ["0", "0.0.0.0", "::", "0x0000"].contains(&value)
             || name == "Protocol" && value.ends_with("(0)");
         let known = self.fields.get(name);
-        let is_better =
-            !is_absent && !(value.contains(':') && known.is_some_and(|k| k.contains('.')));
+        let is_v6_beside_v4 = value.contains(':') && known.is_some_and(|k| k.contains('.'));
+        let is_better = !is_absent && !is_v6_beside_v4;
         // Before the packet's own protocol stand those of PPP and of IPv6's extension headers.
         let is_before = |known: &str| match name {
             "Protocol" => bracketed(known).is_none(),
