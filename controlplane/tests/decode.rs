@@ -143,7 +143,7 @@ fn text(datagrams: &[Vec<u8>], explain: bool) -> String {
     let mut decoder = decoder(datagrams);
     let mut summary = Summary::default();
     let mut text = String::new();
-    while let Some(packet) = decoder.next() {
+    for packet in decoder.by_ref() {
         let packet = packet.unwrap();
         summary.take(&packet);
         text.push_str(&packet_text(&packet, style));

@@ -130,7 +130,11 @@ pub async fn run(settings: ProxySettings) -> Result<(), Error> {
     if let Some(streams) = &proxy.streams {
         // The workers still take what comes by connections until they are closed.
         let streams = Arc::clone(streams);
-        fanout::beside_rpc(move || Ok(streams.stop())).await?;
+        fanout::beside_rpc(move || {
+            streams.stop();
+            Ok(())
+        })
+        .await?;
     }
     proxy.slaves.leave();
     if let Some(journal) = journal {

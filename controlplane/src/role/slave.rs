@@ -139,7 +139,11 @@ pub async fn run(mut settings: SlaveSettings) -> Result<(), Error> {
     drop(serving);
     if let Some(streams) = &slave.streams {
         let streams = Arc::clone(streams);
-        beside_rpc(move || Ok(streams.stop())).await?;
+        beside_rpc(move || {
+            streams.stop();
+            Ok(())
+        })
+        .await?;
     }
     slave.end(worker)
 }

@@ -4,6 +4,8 @@
 //! Each case goes straight to a collector, and through a proxy in both models to collectors: what
 //! they read must be the same.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its setting cannot be made")]
+
 mod collecting;
 mod encoding;
 mod lab;
