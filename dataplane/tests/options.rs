@@ -1,6 +1,8 @@
 //! What options data, headers and the topology file say of sampling and of names, over the collector
 //! as a slave runs it; and the valve.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its setting cannot be made")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
