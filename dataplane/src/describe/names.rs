@@ -32,9 +32,7 @@ pub(super) fn of_specifier(
     {
         return what(enterprise, id, reversed(element.name), element.kind, element.units);
     }
-    if enterprise == 0
-        && let Some(element) = Element::from_id(id)
-    {
+    if let Some(element) = Element::find(enterprise, id) {
         return what(enterprise, id, Cow::Borrowed(element.name), element.kind, element.units);
     }
     let number = Id::Element { enterprise, id };
