@@ -614,21 +614,82 @@ mod tests {
     }
 
     #[test]
-    fn a_record_counts_both_directions() {
+    fn each_direction_has_its_own_counters() {
         let mut lab = Lab::new();
         lab.v9(&[
             template(0, &[(231, 2), (232, 2), (2, 1), (24, 1)]),
             set(256, &[0, 9, 0, 4, 2, 3]),
         ]);
         let rows = lab.rows();
-        assert_eq!((rows.bytes[0], rows.packets[0]), (13, 5));
+        assert_eq!((rows.bytes[0], rows.reverse_bytes[0]), (9, 4));
+        assert_eq!((rows.packets[0], rows.output_packets[0]), (2, 3));
     }
 
     #[test]
-    fn a_sum_of_counters_does_not_overflow() {
+    fn what_no_column_takes_is_kept_as_it_stood() {
         let mut lab = Lab::new();
-        lab.v9(&[template(0, &[(1, 8), (23, 8)]), set(256, &[0xff; 16])]);
-        assert_eq!(lab.rows().bytes, [u64::MAX]);
+        // Padding says nothing; of two equal elements the column has the last; a number too wide
+        // for its column is kept whole; 33002 is NetFlow v9's number for Cisco's 234.
+        let fields = [(82, 3), (210, 2), (7, 2), (7, 2), (4, 2), (33002, 2), (40000, 4)];
+        let record = [b'e', b't', b'h', 9, 9, 0, 1, 0, 2, 1, 6, 0, 8, b'm', b'e', 0, 0];
+        lab.v9(&[template(0, &fields), set(256, &record)]);
+        lab.v9(&[template(0, &[(1, 1)]), set(256, &[5])]);
+        let rows = lab.rows();
+        assert_eq!((rows.source_port[0], rows.protocol[0]), (2, 6));
+        assert_eq!(rows.firewall_event_extended, [8, 0]);
+        let kept: Vec<_> =
+            rows.overflow.elements(0).map(|(e, value)| (e.to_string(), value.to_vec())).collect();
+        let expected = [
+            ("interfaceName", &b"eth"[..]),
+            ("sourceTransportPort", &[0, 1]),
+            ("protocolIdentifier", &[1, 6]),
+            ("cisco/userName", b"me\0\0"),
+        ];
+        assert_eq!(kept, expected.map(|(name, value)| (name.to_owned(), value.to_vec())));
+        assert_eq!(rows.overflow.elements(1).count(), 0);
+    }
+
+    #[test]
+    fn elements_of_variable_length_are_kept_too() {
+        let mut lab = Lab::new();
+        lab.ipfix(&[
+            template(2, &[(82, 0xffff), (7, 2), (83, 0xffff)]),
+            set(256, &[2, b'a', b'b', 0, 53, 0, 0, 0, 80, 1, b'c']),
+        ]);
+        let rows = lab.rows();
+        assert_eq!(rows.source_port, [53, 80]);
+        let values = |row| rows.overflow.elements(row).map(|(_, v)| v.to_vec()).collect::<Vec<_>>();
+        assert_eq!(values(0), [b"ab".to_vec(), vec![]]);
+        assert_eq!(values(1), [vec![], b"c".to_vec()]);
+    }
+
+    #[test]
+    fn an_application_id_is_the_same_however_long_its_selector_is() {
+        for record in [&[3, 80][..], &[3, 0, 80], &[3, 0, 0, 80]] {
+            let mut lab = Lab::new();
+            lab.ipfix(&[template(2, &[(95, record.len() as u16)]), set(256, record)]);
+            assert_eq!(lab.rows().application, [3 << 56 | 80]);
+        }
+        let mut lab = Lab::new();
+        let fortinet = [20, 0, 0, 0x30, 0x44, 0, 0, 0x40, 1];
+        lab.ipfix(&[template(2, &[(95, 9)]), set(256, &fortinet)]);
+        assert_eq!(lab.rows().application, [20 << 56 | 12356 << 32 | 0x4001]);
+    }
+
+    #[test]
+    fn labels_addresses_and_access_lists_have_columns() {
+        let mut lab = Lab::new();
+        let fields = [(70, 3), (56, 6), (195, 1), (33000, 12), (281, 16), (225, 4)];
+        let mut record = vec![0x00, 0x06, 0x41, 0, 1, 2, 3, 4, 5, 46];
+        record.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
+        record.extend([0; 16]);
+        record.extend([192, 0, 2, 9]);
+        lab.v9(&[template(0, &fields), set(256, &record)]);
+        let rows = lab.rows();
+        assert_eq!((rows.mpls_1[0], rows.source_mac[0], rows.tos[0]), (0x641, 0x1_0203_0405, 184));
+        assert_eq!((rows.input_acl[0], rows.input_ace[0], rows.input_ace_extended[0]), (1, 2, 3));
+        assert_eq!(rows.nat_source_address, [v4("192.0.2.9")]);
+        assert!(rows.overflow.is_empty(), "{:?}", rows.overflow);
     }
 
     #[test]

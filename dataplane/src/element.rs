@@ -1,74 +1,14 @@
 //! Information elements: what they are called, and which of them weir stores where.
 //!
-//! [`TABLE`] is IANA's registry, generated from `elements/iana.tsv`. `meaning` is the one place that
-//! says what an element means to a flow record; a template is compiled against it when it arrives,
-//! so nothing here runs per record. Enterprise elements have no column yet, but for the counters of
-//! the reverse direction.
+//! [`TABLE`] is the store's, which names elements in queries. `meaning` is the one place that says what
+//! an element means to a flow record; a template is compiled against it when it arrives, so nothing
+//! here runs per record. Elements without a meaning are kept in the batch's overflow.
 
 use weir_store::Column;
 
 use crate::wire::set::FieldSpecifier;
 
-/// The abstract data types of the elements in [`TABLE`] (RFC 7012, Section 3.1; RFC 6313).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the registry's own")]
-pub enum DataType {
-    Unsigned8,
-    Unsigned16,
-    Unsigned32,
-    Unsigned64,
-    Unsigned256,
-    Signed32,
-    Float64,
-    Boolean,
-    OctetArray,
-    String,
-    MacAddress,
-    Ipv4Address,
-    Ipv6Address,
-    DateTimeSeconds,
-    DateTimeMilliseconds,
-    DateTimeMicroseconds,
-    DateTimeNanoseconds,
-    BasicList,
-    SubTemplateList,
-    SubTemplateMultiList,
-}
-
-/// An information element of IANA's registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Element {
-    /// Whose element it is: an IANA private enterprise number, 0 for IANA's own.
-    pub enterprise: u32,
-    /// Its number.
-    pub id: u16,
-    /// Its name.
-    pub name: &'static str,
-    /// The type of its values.
-    pub kind: DataType,
-    /// What a value counts; empty for identifiers and the like.
-    pub units: &'static str,
-}
-
-impl Element {
-    /// The element with this number.
-    pub fn from_id(id: u16) -> Option<&'static Element> {
-        TABLE.binary_search_by_key(&id, |element| element.id).ok().map(|at| &TABLE[at])
-    }
-
-    /// The element with this number of this enterprise; 0 stands for IANA's own.
-    pub fn find(enterprise: u32, id: u16) -> Option<&'static Element> {
-        (enterprise == 0).then(|| Element::from_id(id)).flatten()
-    }
-
-    /// The element with this name, in the registry's spelling.
-    pub fn from_name(name: &str) -> Option<&'static Element> {
-        TABLE.iter().find(|element| element.name == name)
-    }
-}
-
-/// All elements in the order of their numbers.
-pub static TABLE: &[Element] = &include!(concat!(env!("OUT_DIR"), "/elements.rs"));
+pub use weir_store::element::{DataType, Element, ElementId, TABLE};
 
 /// The enterprise number under which an element speaks of the reverse direction (RFC 5103).
 const REVERSE: u32 = 29305;
@@ -96,8 +36,15 @@ pub(crate) enum Meaning {
     /// TCP flags for this column. The four bits above them hold the header's length, which is no
     /// flag, and is to be zero (RFC 7125, Section 3); exporters are known to leave it there.
     Flags(Column),
-    /// What the other direction, or the far side of the exporter, adds to this counter.
-    Other(Column),
+    /// A DSCP for this column of types of service, whose high six bits it is (RFC 2474, Section 3).
+    Dscp(Column),
+    /// An application id for this column: the engine's byte, then its selector, whose leading zeroes
+    /// may be left out (RFC 6759, Section 4.1).
+    Application(Column),
+    /// The n-th number of four bytes within the value, for this column.
+    Word(Column, u8),
+    /// An entry of the MPLS label stack for this column: exactly three bytes.
+    Label(Column),
     /// An IPv4 address, or an IPv4 prefix's.
     AddressV4(Column),
     /// An IPv6 address, or an IPv6 prefix's.
@@ -120,31 +67,51 @@ pub(crate) enum Meaning {
     Boot,
 }
 
-/// What an element means, and its rank among those with the same meaning: the lowest is taken.
-///
-/// Of addresses, masks, ports and interfaces the next rank is taken where a record's value is zero
-/// (dual-stack templates bear both versions, and ICMP's type and code stand in for a port); of
-/// counters and times only where the template lacks the first.
-///
-/// A record's packets and bytes are all that it counts: in and out, initiator's and responder's,
-/// forward and reverse. That is how nfdump totals them, and the schema has one column for each. For
-/// an exporter that counts the same packets on both its sides (`post` counters) the sum is twice
-/// the traffic, there as here.
-pub(crate) fn meaning(field: &FieldSpecifier) -> Option<(Meaning, u8)> {
-    let wanted = (field.enterprise, field.element);
-    let found = MEANINGS.binary_search_by_key(&wanted, |&(enterprise, id, ..)| (enterprise, id));
-    found.ok().map(|at| (MEANINGS[at].2, MEANINGS[at].3))
+impl Meaning {
+    /// The column that takes the value, but for times and what ICMP puts into ports.
+    pub(crate) const fn column(self) -> Option<Column> {
+        match self {
+            Meaning::Number(column)
+            | Meaning::Flags(column)
+            | Meaning::Dscp(column)
+            | Meaning::Application(column)
+            | Meaning::Word(column, _)
+            | Meaning::Label(column)
+            | Meaning::AddressV4(column)
+            | Meaning::AddressV6(column) => Some(column),
+            _ => None,
+        }
+    }
 }
 
-/// Enterprise, element, meaning and rank; in the order of the first two.
+/// What an element means, and its rank among those with the same meaning: the lowest is taken.
+///
+/// Where a record's value is zero the next rank is taken: dual-stack templates bear both versions'
+/// addresses, and ICMP's type and code stand in for a port. Of counters and times, and of prefixes
+/// beside addresses, the next rank is taken only where the template lacks the first.
+pub(crate) fn meanings(field: &FieldSpecifier) -> impl Iterator<Item = (Meaning, u8)> {
+    let wanted = ElementId::new(field.enterprise, field.element).canonical();
+    let key = |row: &Row| ElementId::new(row.0, row.1);
+    let first = MEANINGS.partition_point(|row| key(row) < wanted);
+    let own = MEANINGS[first..].iter().take_while(move |row| key(row) == wanted);
+    own.map(|&(.., meaning, rank)| (meaning, rank))
+}
+
+/// Enterprise, element, meaning and rank.
+type Row = (u32, u16, Meaning, u8);
+
+/// In the order of the first two.
 #[rustfmt::skip]
-const MEANINGS: &[(u32, u16, Meaning, u8)] = {
+const MEANINGS: &[Row] = {
     use Clock::*;
     use Column::*;
     use Meaning::*;
+    /// Cisco's elements, which NetFlow v9 carries as 0x8000 and these numbers.
+    const CISCO: u32 = 9;
     &[
         (0, 1, Number(Bytes), 0),
         (0, 2, Number(Packets), 0),
+        (0, 3, Number(AggregatedFlows), 0),
         (0, 4, Number(Protocol), 0),
         (0, 5, Number(Tos), 0),
         (0, 6, Flags(TcpFlags), 0),
@@ -159,25 +126,56 @@ const MEANINGS: &[(u32, u16, Meaning, u8)] = {
         (0, 15, AddressV4(NextHop), 0),
         (0, 16, Number(SourceAs), 0),
         (0, 17, Number(DestinationAs), 0),
-        (0, 18, AddressV4(NextHop), 2),
+        (0, 18, AddressV4(BgpNextHop), 0),
         (0, 21, End(Uptime), 4),
         (0, 22, Start(Uptime), 4),
-        (0, 23, Other(Bytes), 3),
-        (0, 24, Other(Packets), 3),
+        (0, 23, Number(OutputBytes), 0),
+        (0, 24, Number(OutputPackets), 0),
         (0, 27, AddressV6(SourceAddress), 1),
         (0, 28, AddressV6(DestinationAddress), 1),
         (0, 29, Number(SourceMask), 1),
         (0, 30, Number(DestinationMask), 1),
+        (0, 31, Number(FlowLabel), 0),
         (0, 32, Number(DestinationPort), 3),
+        (0, 34, Number(SamplingRate), 0),
         (0, 44, AddressV4(SourceAddress), 2),
         (0, 45, AddressV4(DestinationAddress), 2),
+        (0, 48, Number(Sampler), 0),
+        (0, 50, Number(SamplingRate), 1),
+        (0, 52, Number(MinTtl), 0),
+        (0, 53, Number(MaxTtl), 0),
+        (0, 55, Number(OutputTos), 0),
+        (0, 56, Number(SourceMac), 0),
+        (0, 57, Number(OutputDestinationMac), 0),
         (0, 58, Number(Vlan), 0),
+        (0, 59, Number(OutputVlan), 0),
+        (0, 60, Number(IpVersion), 0),
         (0, 61, Number(Direction), 0),
         (0, 62, AddressV6(NextHop), 1),
-        (0, 63, AddressV6(NextHop), 3),
+        (0, 63, AddressV6(BgpNextHop), 1),
+        (0, 70, Label(Mpls1), 0),
+        (0, 71, Label(Mpls2), 0),
+        (0, 72, Label(Mpls3), 0),
+        (0, 73, Label(Mpls4), 0),
+        (0, 74, Label(Mpls5), 0),
+        (0, 75, Label(Mpls6), 0),
+        (0, 76, Label(Mpls7), 0),
+        (0, 77, Label(Mpls8), 0),
+        (0, 78, Label(Mpls9), 0),
+        (0, 79, Label(Mpls10), 0),
+        (0, 80, Number(DestinationMac), 0),
+        (0, 81, Number(OutputSourceMac), 0),
         (0, 85, Number(Bytes), 1),
         (0, 86, Number(Packets), 1),
+        (0, 89, Number(ForwardingStatus), 0),
+        (0, 95, Meaning::Application(Column::Application), 0),
+        (0, 98, Dscp(OutputTos), 1),
+        (0, 128, Number(NextAs), 0),
+        (0, 129, Number(PreviousAs), 0),
+        (0, 136, Number(EndReason), 0),
+        (0, 138, Number(ObservationPoint), 0),
         (0, 139, Number(DestinationPort), 4),
+        (0, 148, Number(FlowId), 0),
         (0, 150, Start(Seconds), 3),
         (0, 151, End(Seconds), 3),
         (0, 152, Start(Milliseconds), 0),
@@ -193,8 +191,8 @@ const MEANINGS: &[(u32, u16, Meaning, u8)] = {
         (0, 162, DurationMicroseconds, 1),
         (0, 169, AddressV6(DestinationAddress), 3),
         (0, 170, AddressV6(SourceAddress), 3),
-        (0, 171, Other(Bytes), 4),
-        (0, 172, Other(Packets), 4),
+        (0, 171, Number(OutputBytes), 1),
+        (0, 172, Number(OutputPackets), 1),
         (0, 176, IcmpType, 0),
         (0, 177, IcmpCode, 0),
         (0, 178, IcmpType, 1),
@@ -203,27 +201,73 @@ const MEANINGS: &[(u32, u16, Meaning, u8)] = {
         (0, 181, Number(DestinationPort), 1),
         (0, 182, Number(SourcePort), 2),
         (0, 183, Number(DestinationPort), 2),
+        (0, 192, Number(MinTtl), 1),
+        (0, 195, Dscp(Tos), 1),
+        (0, 197, Number(FragmentFlags), 0),
+        (0, 225, AddressV4(NatSourceAddress), 0),
+        (0, 226, AddressV4(NatDestinationAddress), 0),
+        (0, 227, Number(NatSourcePort), 0),
+        (0, 228, Number(NatDestinationPort), 0),
+        (0, 230, Number(NatEvent), 0),
         (0, 231, Number(Bytes), 2),
-        (0, 232, Other(Bytes), 2),
+        (0, 232, Number(ReverseBytes), 2),
+        (0, 233, Number(FirewallEvent), 0),
+        (0, 234, Number(InputVrf), 0),
+        (0, 235, Number(OutputVrf), 0),
+        (0, 239, Number(BiflowDirection), 0),
         (0, 243, Number(Vlan), 1),
+        (0, 245, Number(CustomerVlan), 0),
         (0, 252, Number(InputInterface), 1),
         (0, 253, Number(OutputInterface), 1),
+        (0, 254, Number(OutputVlan), 1),
+        (0, 255, Number(OutputCustomerVlan), 0),
+        (0, 256, Number(Ethertype), 0),
+        (0, 281, AddressV6(NatSourceAddress), 1),
+        (0, 282, AddressV6(NatDestinationAddress), 1),
+        (0, 283, Number(NatPool), 0),
         (0, 298, Number(Packets), 2),
-        (0, 299, Other(Packets), 2),
+        (0, 299, Number(ReversePackets), 2),
+        (0, 302, Number(Sampler), 1),
         (0, 322, Observed(Seconds), 3),
         (0, 323, Observed(Milliseconds), 0),
+        (0, 323, Number(Event), 0),
         (0, 324, Observed(Ntp), 1),
         (0, 325, Observed(Ntp), 2),
+        (0, 351, Number(Layer2Segment), 0),
         (0, 352, Number(Bytes), 3),
-        (REVERSE, 1, Other(Bytes), 0),
-        (REVERSE, 2, Other(Packets), 0),
-        (REVERSE, 85, Other(Bytes), 1),
-        (REVERSE, 86, Other(Packets), 1),
+        (0, 361, Number(PortBlockStart), 0),
+        (0, 362, Number(PortBlockEnd), 0),
+        (0, 363, Number(PortBlockStep), 0),
+        (0, 364, Number(PortBlockSize), 0),
+        (CISCO, 232, Word(InputAcl, 0), 0),
+        (CISCO, 232, Word(InputAce, 1), 0),
+        (CISCO, 232, Word(InputAceExtended, 2), 0),
+        (CISCO, 233, Word(OutputAcl, 0), 0),
+        (CISCO, 233, Word(OutputAce, 1), 0),
+        (CISCO, 233, Word(OutputAceExtended, 2), 0),
+        (CISCO, 234, Number(FirewallEventExtended), 0),
+        (CISCO, 7233, AddressV4(NatSourceAddress), 2),
+        (CISCO, 7234, AddressV4(NatDestinationAddress), 2),
+        (CISCO, 7235, Number(NatSourcePort), 1),
+        (CISCO, 7236, Number(NatDestinationPort), 1),
+        (CISCO, 7237, Number(FirewallEvent), 1),
+        (REVERSE, 1, Number(ReverseBytes), 0),
+        (REVERSE, 2, Number(ReversePackets), 0),
+        (REVERSE, 6, Flags(ReverseTcpFlags), 0),
+        (REVERSE, 85, Number(ReverseBytes), 1),
+        (REVERSE, 86, Number(ReversePackets), 1),
     ]
 };
 
+/// paddingOctets, which says nothing (RFC 5102, Section 5.12.1).
+pub(crate) const PADDING: ElementId = ElementId::new(0, 210);
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use weir_store::schema::Form;
+
     use super::*;
 
     fn iana(element: u16) -> FieldSpecifier {
@@ -231,30 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_found_by_number_and_by_name() {
-        let element = Element::from_id(1).unwrap();
-        assert_eq!((element.name, element.units), ("octetDeltaCount", "octets"));
-        assert_eq!(Element::from_name("flowEndMilliseconds").unwrap().id, 153);
-        assert_eq!(Element::from_id(0), None);
-        assert_eq!(Element::from_id(u16::MAX), None);
-    }
-
-    #[test]
-    fn names_are_unique() {
-        let names: std::collections::HashSet<_> = TABLE.iter().map(|e| e.name).collect();
-        assert_eq!(names.len(), TABLE.len());
-    }
-
-    #[test]
     fn every_element_with_a_meaning_has_the_type_for_it() {
         use DataType::*;
-        for id in 0..=u16::MAX {
-            let Some((meaning, _)) = meaning(&iana(id)) else { continue };
-            let kind = Element::from_id(id).expect("a known element").kind;
+        for &(enterprise, id, meaning, _) in MEANINGS {
+            let kind = Element::find(enterprise, id).expect("a known element").kind;
             let fits = match meaning {
                 Meaning::AddressV4(_) => kind == Ipv4Address,
                 Meaning::AddressV6(_) => kind == Ipv6Address,
                 Meaning::Boot => kind == DateTimeMilliseconds,
+                Meaning::Application(_) | Meaning::Word(..) | Meaning::Label(_) => {
+                    kind == OctetArray
+                }
+                Meaning::Number(Column::Event) => kind == DateTimeMilliseconds,
+                Meaning::Number(column) if column.form() == Form::Mac => kind == MacAddress,
                 Meaning::Start(clock) | Meaning::End(clock) | Meaning::Observed(clock) => {
                     match clock {
                         Clock::Seconds => kind == DateTimeSeconds,
@@ -265,7 +298,7 @@ mod tests {
                 }
                 _ => matches!(kind, Unsigned8 | Unsigned16 | Unsigned32 | Unsigned64),
             };
-            assert!(fits, "{id}: {meaning:?} of {kind:?}");
+            assert!(fits, "{enterprise}/{id}: {meaning:?} of {kind:?}");
         }
     }
 
@@ -276,25 +309,37 @@ mod tests {
 
     #[test]
     fn no_two_elements_share_a_meaning_and_a_rank() {
-        let mut seen = Vec::new();
-        for id in 0..=u16::MAX {
-            for enterprise in [0, REVERSE] {
-                if let Some(found) = meaning(&FieldSpecifier { enterprise, ..iana(id) }) {
-                    assert!(!seen.contains(&found), "{enterprise}/{id}: {found:?}");
-                    seen.push(found);
-                }
+        for (at, row) in MEANINGS.iter().enumerate() {
+            for other in &MEANINGS[..at] {
+                assert_ne!((row.2, row.3), (other.2, other.3), "{row:?} and {other:?}");
             }
         }
     }
 
     #[test]
-    fn enterprise_elements_mean_nothing_yet() {
-        assert_eq!(meaning(&FieldSpecifier { enterprise: 9, ..iana(1) }), None);
+    fn the_schema_names_the_elements_of_every_column() {
+        for &column in Column::ALL {
+            let takes = |&&(.., meaning, _): &&Row| match column {
+                Column::First => matches!(meaning, Meaning::Start(_) | Meaning::Observed(_)),
+                Column::Last => matches!(meaning, Meaning::End(_) | Meaning::Observed(_)),
+                Column::DestinationPort => {
+                    meaning.column() == Some(column)
+                        || matches!(meaning, Meaning::IcmpType | Meaning::IcmpCode)
+                }
+                _ => meaning.column() == Some(column),
+            };
+            let taken: BTreeSet<_> =
+                MEANINGS.iter().filter(takes).map(|row| (row.0, row.1)).collect();
+            let named: BTreeSet<_> = column.elements().collect();
+            assert_eq!(taken, named, "{column:?}");
+        }
     }
 
     #[test]
-    fn reverse_counters_are_the_other_direction() {
-        let reverse = FieldSpecifier { enterprise: REVERSE, ..iana(1) };
-        assert_eq!(meaning(&reverse), Some((Meaning::Other(Column::Bytes), 0)));
+    fn enterprise_elements_mean_nothing_but_for_some() {
+        assert_eq!(meanings(&FieldSpecifier { enterprise: 9, ..iana(1) }).count(), 0);
+        let event = FieldSpecifier { element: 33002, ..iana(0) };
+        let expected = (Meaning::Number(Column::FirewallEventExtended), 0);
+        assert_eq!(meanings(&event).collect::<Vec<_>>(), [expected], "by v9's number");
     }
 }

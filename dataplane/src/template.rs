@@ -11,8 +11,12 @@
 //! and a data set without its template is lost.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use weir_store::Column;
+use weir_store::element::ElementId;
+use weir_store::overflow::{Field, Shape};
+use weir_store::schema::Form;
 
 use crate::Discard;
 use crate::budget::heap;
@@ -48,8 +52,7 @@ pub(crate) struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ColumnPlan {
     pub(crate) column: Column,
-    /// The first is read. Each next one is added to a counter; to any other column it is put where
-    /// the value is still zero.
+    /// The first is read; each next one is put where the value is still zero.
     pub(crate) sources: Box<[Source]>,
 }
 
@@ -107,9 +110,22 @@ pub(crate) struct FieldPlan {
     pub(crate) icmp: Box<[Icmp]>,
     /// The record's times.
     pub(crate) times: TimePlan,
+    /// What no column takes.
+    pub(crate) overflow: Option<OverflowPlan>,
 }
 
-/// Fields that have a meaning, while a plan is being made.
+/// What a record says beside its columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OverflowPlan {
+    /// Which elements.
+    pub(crate) shape: Arc<Shape>,
+    /// Their places, in the order of the shape.
+    pub(crate) places: Box<[u16]>,
+    /// The bytes of a record that they are, where every record has the same length.
+    pub(crate) runs: Option<Box<[Range<usize>]>>,
+}
+
+/// A template's fields, while a plan is being made.
 #[derive(Default)]
 struct Planner {
     places: Vec<Place>,
@@ -117,53 +133,105 @@ struct Planner {
     runs: Vec<u16>,
     /// What, its rank, its place; one entry for each pair of the first two.
     found: Vec<(Meaning, u8, u16)>,
+    /// The element of each place.
+    elements: Vec<ElementId>,
 }
 
 impl Planner {
     /// Of several fields with the same element the last is taken: their order is that of the
     /// packet's headers, and the innermost ones are those of the flow that people ask for.
-    fn add(&mut self, run: u16, place: Place, meaning: Meaning, rank: u8) {
-        if !fits(meaning, place.length) {
+    fn add(&mut self, run: u16, place: Place, field: &FieldSpecifier) {
+        let element = ElementId::new(field.enterprise, field.element).canonical();
+        if element == element::PADDING {
             return;
         }
         let at = self.places.len() as u16;
         self.places.push(place);
         self.runs.push(run);
-        match self.found.iter_mut().find(|(m, r, _)| (*m, *r) == (meaning, rank)) {
-            Some((.., place)) => *place = at,
-            None => self.found.push((meaning, rank, at)),
+        self.elements.push(element);
+        for (meaning, rank) in element::meanings(field) {
+            if !fits(meaning, place.length) {
+                continue;
+            }
+            match self.found.iter_mut().find(|(m, r, _)| (*m, *r) == (meaning, rank)) {
+                Some((.., place)) => *place = at,
+                None => self.found.push((meaning, rank, at)),
+            }
         }
     }
 
-    fn finish(mut self) -> FieldPlan {
+    /// `overflow` says whether what no column takes is to be kept.
+    fn finish(mut self, overflow: bool, is_fixed: bool) -> FieldPlan {
         self.found.sort_by_key(|&(_, rank, _)| rank);
-        let columns = Column::ALL.iter().filter_map(|&column| self.column(column)).collect();
+        let columns: Box<[ColumnPlan]> =
+            Column::ALL.iter().filter_map(|&column| self.column(column)).collect();
         let (icmp, times) = (self.icmp(), self.times());
-        FieldPlan { places: self.places.into(), columns, icmp, times }
+        let plan = FieldPlan { places: Box::default(), columns, icmp, times, overflow: None };
+        let overflow = if overflow { self.overflow(&plan, is_fixed) } else { None };
+        FieldPlan { places: self.places.into(), overflow, ..plan }
     }
 
     fn column(&self, column: Column) -> Option<ColumnPlan> {
-        let of = |wanted: fn(Meaning) -> Option<Column>| {
-            let found = self.found.iter().filter(move |&&(m, ..)| wanted(m) == Some(column));
-            found.map(|&(meaning, _, place)| Source { place, meaning })
-        };
-        let own = of(|meaning| match meaning {
-            Meaning::Number(c)
-            | Meaning::Flags(c)
-            | Meaning::AddressV4(c)
-            | Meaning::AddressV6(c) => Some(c),
-            _ => None,
-        });
-        let other = of(|meaning| match meaning {
-            Meaning::Other(c) => Some(c),
-            _ => None,
-        });
-        let sources: Box<[Source]> = match column {
+        let own = self.found.iter().filter(|(meaning, ..)| meaning.column() == Some(column));
+        let mut sources: Vec<Source> =
+            own.clone().map(|&(meaning, _, place)| Source { place, meaning }).collect();
+        match column.form() {
             // A counter of zero is a count, not an absent value.
-            Column::Bytes | Column::Packets => own.take(1).chain(other.take(1)).collect(),
-            _ => own.collect(),
-        };
-        (!sources.is_empty()).then_some(ColumnPlan { column, sources })
+            Form::Bytes | Form::Packets => sources.truncate(1),
+            // Prefixes stand for addresses that the template lacks.
+            Form::Address => {
+                let addresses = own.filter(|&&(_, rank, _)| rank < PREFIX_RANK).count();
+                sources.truncate(if addresses > 0 { addresses } else { sources.len() });
+            }
+            _ => {}
+        }
+        (!sources.is_empty()).then(|| ColumnPlan { column, sources: sources.into() })
+    }
+
+    /// The fields that columns and times do not take, or not wholly.
+    fn overflow(&self, plan: &FieldPlan, is_fixed: bool) -> Option<OverflowPlan> {
+        let mut whole = vec![false; self.places.len()];
+        for column in &plan.columns {
+            let alternatives =
+                column.sources.iter().take(if column.has_alternatives() { 2 } else { 1 });
+            for source in alternatives {
+                let length = self.places[usize::from(source.place)].length;
+                whole[usize::from(source.place)] = is_whole(source.meaning, length);
+            }
+            // ICMP's type and code stand for a port that is zero.
+            if column.column == Column::DestinationPort {
+                let at = |id| self.elements.iter().position(|e| *e == ElementId::new(0, id));
+                [at(32), at(139)].into_iter().flatten().for_each(|place| whole[place] = true);
+            }
+        }
+        let icmp = plan.icmp.iter().flat_map(|icmp| [Some(icmp.kind), icmp.code]).flatten();
+        let times = &plan.times;
+        let ends = [times.start, times.end].into_iter().flatten().map(|moment| moment.place);
+        let duration = times.duration.filter(|_| times.start.is_none() || times.end.is_none());
+        let others = duration.map(|(place, _)| place).into_iter().chain(times.boot);
+        for place in icmp.chain(ends).chain(others) {
+            whole[usize::from(place)] = true;
+        }
+        let rest = || (0..self.places.len()).filter(|&at| !whole[at] && self.places[at].length > 0);
+        let field =
+            |at: usize| Field { element: self.elements[at], length: self.places[at].length };
+        let shape = Shape::new(rest().map(field));
+        if shape.fields().is_empty() {
+            return None;
+        }
+        let runs = is_fixed.then(|| {
+            let mut runs: Vec<Range<usize>> = Vec::new();
+            for Place { offset, length } in rest().map(|at| self.places[at]) {
+                let (start, end) = (offset as usize, offset as usize + usize::from(length));
+                match runs.last_mut() {
+                    Some(last) if last.end == start => last.end = end,
+                    _ => runs.push(start..end),
+                }
+            }
+            runs.into()
+        });
+        let places = rest().map(|at| at as u16).collect();
+        Some(OverflowPlan { shape: Arc::new(shape), places, runs })
     }
 
     /// Type and code in fields of their own, IPv4's first.
@@ -200,12 +268,48 @@ impl Planner {
     }
 }
 
+impl OverflowPlan {
+    /// Bytes of memory that this takes beside itself.
+    fn memory(&self) -> usize {
+        heap(size_of_val(&*self.places))
+            + self.runs.as_ref().map_or(0, |runs| heap(size_of_val(&**runs)))
+            + heap(size_of::<Shape>())
+            + heap(size_of_val(self.shape.fields()))
+    }
+}
+
+/// The first rank of prefixes among addresses.
+const PREFIX_RANK: u8 = 2;
+
+impl ColumnPlan {
+    /// Whether the second source says the same of the other IP version, so that one of the two is
+    /// zero in every record.
+    fn has_alternatives(&self) -> bool {
+        let both = |of: fn(Meaning) -> bool| self.sources.iter().take(2).any(|s| of(s.meaning));
+        let versions = both(|meaning| matches!(meaning, Meaning::AddressV4(_)))
+            && both(|meaning| matches!(meaning, Meaning::AddressV6(_)));
+        versions || matches!(self.column, Column::SourceMask | Column::DestinationMask)
+    }
+}
+
+/// Whether a column holds all that a value of this length says.
+fn is_whole(meaning: Meaning, length: u16) -> bool {
+    match meaning {
+        Meaning::Number(column) | Meaning::Flags(column) => usize::from(length) <= column.width(),
+        Meaning::Dscp(_) => length == 1,
+        _ => length != ipfix::VARIABLE_LENGTH,
+    }
+}
+
 /// Whether a value of this length can bear this meaning; variable lengths are checked by record.
 fn fits(meaning: Meaning, length: u16) -> bool {
     let variable = length == ipfix::VARIABLE_LENGTH;
     match meaning {
         Meaning::AddressV4(_) => variable || length == 4,
         Meaning::AddressV6(_) => variable || length == 16,
+        Meaning::Word(..) => length == 12,
+        Meaning::Application(_) => variable || (1..=9).contains(&length),
+        Meaning::Label(_) => length == 3,
         Meaning::Start(Clock::Ntp) | Meaning::End(Clock::Ntp) | Meaning::Observed(Clock::Ntp) => {
             length == 8
         }
@@ -220,11 +324,9 @@ pub(crate) fn fixed_plan(layout: &fixed::Layout) -> FieldPlan {
         let place = Place { offset: field.at.start as u32, length: field.at.len() as u16 };
         let element = field.element;
         let field = FieldSpecifier { element, enterprise: 0, length: place.length };
-        if let Some((meaning, rank)) = element::meaning(&field) {
-            planner.add(0, place, meaning, rank);
-        }
+        planner.add(0, place, &field);
     }
-    planner.finish()
+    planner.finish(true, true)
 }
 
 /// How a record with variable-length fields is laid out: runs of fixed-length fields, each but the
@@ -329,9 +431,9 @@ impl Template {
         for (index, field) in record.fields().enumerate() {
             let run = runs.len() - 1;
             let is_scope = index < usize::from(record.scope_count);
-            if let Some((meaning, rank)) = element::meaning(&field).filter(|_| !is_scope) {
+            if !is_scope {
                 let place = Place { offset: runs[run], length: field.length };
-                planner.add(run as u16, place, meaning, rank);
+                planner.add(run as u16, place, &field);
             }
             if field.is_variable() {
                 runs.push(0);
@@ -350,7 +452,7 @@ impl Template {
         }
         let run_of_place = planner.runs.as_slice().into();
         let layout = (variable > 0).then(|| Layout { runs: runs.into(), run_of_place });
-        let plan = planner.finish();
+        let plan = planner.finish(!record.options, variable == 0);
         Ok(Template {
             id: record.id,
             options: record.options,
@@ -416,6 +518,7 @@ impl Template {
             + heap(size_of_val(&*plan.columns))
             + heap(size_of_val(&*plan.icmp))
             + sources.sum::<usize>()
+            + plan.overflow.as_ref().map_or(0, OverflowPlan::memory)
             + layout
             + self.told.as_ref().map_or(0, |plan| plan.memory())
     }
@@ -544,7 +647,7 @@ mod tests {
         let mut scratch = Vec::new();
         let places: Vec<_> = template.places(&record, &mut scratch).to_vec();
         let place = |offset, length| Place { offset, length };
-        assert_eq!(places, [place(0, 1), place(4, 2), place(9, 3), place(12, 2)]);
+        assert_eq!(places, [place(0, 1), place(2, 2), place(4, 2), place(9, 3), place(12, 2)]);
     }
 
     #[test]
@@ -588,7 +691,7 @@ mod tests {
         assert_eq!(columns(&netflow5::LAYOUT), 16);
         assert_eq!(columns(&netflow1::LAYOUT), 12);
         let schemes: Vec<_> = netflow8::LAYOUTS.iter().map(columns).collect();
-        assert_eq!(schemes, [6, 5, 6, 6, 10, 5, 7, 10, 7, 8, 7, 7, 11, 12]);
+        assert_eq!(schemes, [7, 6, 7, 7, 11, 6, 8, 11, 8, 9, 8, 8, 12, 13]);
         for layout in fixed::LAYOUTS {
             let times = fixed_plan(layout).times;
             assert_eq!(times.start.map(|start| start.clock), Some(Clock::Uptime));

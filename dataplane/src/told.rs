@@ -288,11 +288,20 @@ fn number(bytes: &[u8]) -> Option<u64> {
         .then(|| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// An application's id: the engine in the highest byte, its selector in the others (RFC 6759,
-/// Section 4.1), of which the lowest seven are kept.
+/// An application's id: the engine in the highest byte, its selector in the others, however many
+/// there were (RFC 6759, Section 4.1), of which the lowest seven are kept. Of the engine that names
+/// enterprises the enterprise has three of them and its selector four.
 pub(crate) fn application(bytes: &[u8]) -> Option<u64> {
-    let (&engine, selector) = bytes.split_first()?;
-    let selector = selector.iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+    /// PANA-L7-PEN.
+    const OF_ENTERPRISES: u8 = 20;
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |n: u64, byte| n << 8 | u64::from(*byte));
+    let (&engine, rest) = bytes.split_first()?;
+    let selector = match rest.split_first_chunk::<4>() {
+        Some((enterprise, selector)) if engine == OF_ENTERPRISES => {
+            number(enterprise) << 32 | number(selector) & 0xffff_ffff
+        }
+        _ => number(rest),
+    };
     Some(u64::from(engine) << 56 | selector & (u64::MAX >> 8))
 }
 

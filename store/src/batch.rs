@@ -1,8 +1,11 @@
 //! A column batch: what a decoder appends to and the store seals.
 
+use std::borrow::Cow;
+
 use crate::column::{ColumnSource, Element, Values};
 use crate::error::Error;
 use crate::for_each_column;
+use crate::overflow::Overflow;
 use crate::{Address, Column};
 
 macro_rules! define_batch {
@@ -21,6 +24,8 @@ macro_rules! define_batch {
         #[derive(Clone, Debug, Default)]
         pub struct Batch {
             rows: usize,
+            /// What the rows say beside their columns.
+            pub overflow: Overflow,
             $(#[doc = $meaning] pub $field: Vec<$kind>,)*
         }
 
@@ -29,7 +34,11 @@ macro_rules! define_batch {
             /// that appending them does not allocate.
             pub fn with_capacity(rows: usize) -> Self {
                 let room = |column: Column| if column.is_common() { rows } else { 0 };
-                Batch { rows: 0, $($field: Vec::with_capacity(room(Column::$name)),)* }
+                Batch {
+                    rows: 0,
+                    overflow: Overflow::default(),
+                    $($field: Vec::with_capacity(room(Column::$name)),)*
+                }
             }
 
             /// An empty batch with room for `rows` rows of the columns that this one has.
@@ -40,6 +49,7 @@ macro_rules! define_batch {
                 };
                 Batch {
                     rows: 0,
+                    overflow: self.overflow.another(),
                     $($field: Vec::with_capacity(room(Column::$name, !self.$field.is_empty())),)*
                 }
             }
@@ -60,6 +70,7 @@ macro_rules! define_batch {
             /// When a column is longer: the decoder's invariant is broken.
             pub fn settle(&mut self) {
                 let rows = self.rows;
+                assert!(self.overflow.rows() <= rows, "the overflow is too long");
                 $(
                     assert!(self.$field.len() <= rows, concat!("column ", stringify!($field), " is too long"));
                     if !self.$field.is_empty() || Column::$name.is_time() {
@@ -71,12 +82,14 @@ macro_rules! define_batch {
             /// Drops the rows from `rows` on, so that a decoder can take back what it began.
             pub fn truncate(&mut self, rows: usize) {
                 $(self.$field.truncate(rows);)*
+                self.overflow.truncate(rows);
                 self.rows = self.rows.min(rows);
             }
 
             /// Appends the rows of `other`. Both must be settled.
             pub fn append(&mut self, other: &Batch) {
                 let rows = self.rows + other.rows;
+                self.overflow.append(self.rows, &other.overflow, 0..other.rows);
                 $(
                     if !other.$field.is_empty() {
                         self.$field.resize(self.rows, Default::default());
@@ -94,8 +107,11 @@ macro_rules! define_batch {
             /// When the range exceeds the batch.
             pub fn range(&self, range: std::ops::Range<usize>) -> Batch {
                 assert!(range.end <= self.rows, "the batch has {} rows", self.rows);
+                let mut overflow = Overflow::default();
+                overflow.append(0, &self.overflow, range.clone());
                 Batch {
                     rows: range.len(),
+                    overflow,
                     $($field: self.$field.get(range.clone()).unwrap_or_default().to_vec(),)*
                 }
             }
@@ -131,6 +147,7 @@ macro_rules! define_batch {
             /// Empties the batch and keeps its memory.
             pub fn clear(&mut self) {
                 $(self.$field.clear();)*
+                self.overflow.clear();
                 self.rows = 0;
             }
         }
@@ -138,7 +155,9 @@ macro_rules! define_batch {
         impl PartialEq for Batch {
             /// Whether the rows say the same; an absent column equals one of zeroes.
             fn eq(&self, other: &Batch) -> bool {
-                self.rows == other.rows $(&& same(&self.$field, &other.$field))*
+                self.rows == other.rows
+                    && self.overflow == other.overflow
+                    $(&& same(&self.$field, &other.$field))*
             }
         }
     };
@@ -191,12 +210,14 @@ impl ColumnSource for Batch {
     fn has(&self, column: Column) -> bool {
         Batch::has(self, column)
     }
+
+    fn overflow(&self) -> Result<Option<Cow<'_, Overflow>>, Error> {
+        Ok((!self.overflow.is_empty()).then_some(Cow::Borrowed(&self.overflow)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::error::Error;
+use crate::overflow::Overflow;
 use crate::{Address, Column};
 
 /// Rows that can be scanned: a [`crate::Batch`] in memory or an opened segment file.
@@ -40,6 +41,12 @@ pub trait ColumnSource {
     fn codes(&self, _column: Column) -> Result<Option<Vec<u32>>, Error> {
         Ok(None)
     }
+
+    /// What the rows say beside their columns; `None` when no row says anything there.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when its bytes are not what was written.
+    fn overflow(&self) -> Result<Option<Cow<'_, Overflow>>, Error>;
 }
 
 /// The values of one column by the width of its type.

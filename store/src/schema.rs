@@ -103,12 +103,12 @@ macro_rules! for_each_column {
                 "union of the TCP flags of the other direction";
             aggregated_flows: u64 = 29, AggregatedFlows, Number, "Aggr flows", "fl", "3",
                 "how many flows the exporter made one record of";
-            sampling_rate: u32 = 30, SamplingRate, Number, "Sampling", "", "",
+            sampling_rate: u32 = 30, SamplingRate, Number, "Sampling", "", "34 50",
                 "one packet in so many was looked at; 1 all, 0 the exporter did not say";
             sampler: u64 = 31, Sampler, Number, "Sampler", "", "48 302",
                 "id of the sampler, or of the selector (PSAMP)";
             application: u64 = 32, Application, Application, "Application", "", "95",
-                "application id (RFC 6759): engine * 2^56 + selector";
+                "application id (RFC 6759): engine * 2^56 + selector; of engine 20 enterprise * 2^32 + its own";
             input_vrf: u32 = 33, InputVrf, Number, "I-VRF-ID", "ivrf", "234",
                 "VRF id of the input side";
             output_vrf: u32 = 34, OutputVrf, Number, "E-VRF-ID", "evrf", "235",
@@ -159,12 +159,12 @@ macro_rules! for_each_column {
             mpls_9: u32 = 62, Mpls9, Label, "MPLS 9", "mpls9", "78", "ninth entry";
             mpls_10: u32 = 63, Mpls10, Label, "MPLS 10", "mpls10", "79", "tenth entry";
             nat_source_address: Address = 64, NatSourceAddress, Address, "X-Src IP Addr", "xsa",
-                "225 281", "source address behind the translation";
+                "225 281 9/7233", "source address behind the translation";
             nat_destination_address: Address = 65, NatDestinationAddress, Address, "X-Dst IP Addr",
-                "xda", "226 282", "destination address behind the translation";
-            nat_source_port: u16 = 66, NatSourcePort, Number, "X-Src Pt", "xsp", "227",
+                "xda", "226 282 9/7234", "destination address behind the translation";
+            nat_source_port: u16 = 66, NatSourcePort, Number, "X-Src Pt", "xsp", "227 9/7235",
                 "source port behind the translation";
-            nat_destination_port: u16 = 67, NatDestinationPort, Number, "X-Dst Pt", "xdp", "228",
+            nat_destination_port: u16 = 67, NatDestinationPort, Number, "X-Dst Pt", "xdp", "228 9/7236",
                 "destination port behind the translation";
             nat_event: u8 = 68, NatEvent, Number, "NAT event", "nevt", "230",
                 "what happened to the translation (RFC 8158, Section 4.3): 1 created, 2 deleted, …";
@@ -177,23 +177,23 @@ macro_rules! for_each_column {
                 "from one port of the block to the next";
             port_block_size: u16 = 73, PortBlockSize, Number, "PB-Size", "pbsize", "364",
                 "ports of the block";
-            firewall_event: u8 = 74, FirewallEvent, Number, "FW event", "evt", "233",
+            firewall_event: u8 = 74, FirewallEvent, Number, "FW event", "evt", "233 9/7237",
                 "1 created, 2 deleted, 3 denied, 4 alert, 5 updated";
             firewall_event_extended: u16 = 75, FirewallEventExtended, Number, "X-event", "xevt",
-                "33002", "why: Cisco's extended event code";
+                "9/234", "why: Cisco's extended event code";
             event_ms: u64 = 76, Event, TimeMs, "Event time", "tevt", "323",
                 "when the event was seen that the record reports, ms since 1970";
             flow_id: u64 = 77, FlowId, Number, "Flow id", "", "148",
                 "the exporter's id of the flow or connection";
-            input_acl: u32 = 78, InputAcl, Number, "In ACL", "iacl", "33000",
+            input_acl: u32 = 78, InputAcl, Number, "In ACL", "iacl", "9/232",
                 "access list of the input side that decided: its id";
-            input_ace: u32 = 79, InputAce, Number, "In ACE", "", "33000", "its entry's id";
-            input_ace_extended: u32 = 80, InputAceExtended, Number, "In X-ACE", "", "33000",
+            input_ace: u32 = 79, InputAce, Number, "In ACE", "", "9/232", "its entry's id";
+            input_ace_extended: u32 = 80, InputAceExtended, Number, "In X-ACE", "", "9/232",
                 "its extended entry's id";
-            output_acl: u32 = 81, OutputAcl, Number, "Out ACL", "eacl", "33001",
+            output_acl: u32 = 81, OutputAcl, Number, "Out ACL", "eacl", "9/233",
                 "access list of the output side that decided: its id";
-            output_ace: u32 = 82, OutputAce, Number, "Out ACE", "", "33001", "its entry's id";
-            output_ace_extended: u32 = 83, OutputAceExtended, Number, "Out X-ACE", "", "33001",
+            output_ace: u32 = 82, OutputAce, Number, "Out ACE", "", "9/233", "its entry's id";
+            output_ace_extended: u32 = 83, OutputAceExtended, Number, "Out X-ACE", "", "9/233",
                 "its extended entry's id";
             observation_point: u64 = 84, ObservationPoint, Number, "Obs point", "opid", "138",
                 "id of the observation point";

@@ -8,6 +8,7 @@
 //!
 //! Files of every version are read, the newest is written.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use memmap2::Mmap;
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
 use crate::map;
+use crate::overflow::Overflow;
 use crate::range::TimeRange;
 use crate::{Address, Column};
 use fields::Fields;
@@ -31,6 +33,7 @@ mod footer;
 pub(crate) mod frame;
 mod number;
 mod numeric_dictionary;
+mod opaque;
 mod pack;
 mod presence;
 mod runs;
@@ -54,6 +57,9 @@ const MAGIC: [u8; 8] = *b"\x89weir\r\n\x1a";
 const END_MAGIC: [u8; 8] = *b"\x1a\n\rriew\x89";
 const HEADER_BYTES: usize = 16;
 const TRAILER_BYTES: usize = 24;
+
+/// The number in the footer of what the rows say beside their columns.
+const OVERFLOW: u16 = 255;
 
 /// Something read, or what is wrong with its bytes.
 type Whole<T> = Result<T, &'static str>;
@@ -209,7 +215,8 @@ impl SegmentFile {
             columns.check(&self.map).map_err(|damage| self.damaged(damage))?;
         }
         self.blocks().try_for_each(|block| {
-            Column::ALL.iter().try_for_each(|&column| block.values(column).map(drop))
+            Column::ALL.iter().try_for_each(|&column| block.values(column).map(drop))?;
+            block.overflow().map(drop)
         })
     }
 
@@ -284,6 +291,16 @@ impl ColumnSource for Block<'_> {
         self.segment.has(column)
     }
 
+    fn overflow(&self) -> Result<Option<Cow<'_, Overflow>>, Error> {
+        match &self.segment.content {
+            Content::One(_) => Ok(None),
+            Content::Two(columns) => columns
+                .overflow(&self.segment.map, self.number)
+                .map(|overflow| overflow.map(Cow::Owned))
+                .map_err(|damage| self.segment.damaged(damage)),
+        }
+    }
+
     fn pick(&self, column: Column, rows: &[u32]) -> Result<Values<'static>, Error> {
         match &self.segment.content {
             Content::One(_) => Ok(self.values(column)?.pick(rows)),
@@ -324,6 +341,17 @@ impl ColumnSource for SegmentFile {
             Content::One(columns) => columns.has(column),
             Content::Two(columns) => columns.has(column),
         }
+    }
+
+    fn overflow(&self) -> Result<Option<Cow<'_, Overflow>>, Error> {
+        let (mut all, mut rows) = (Overflow::default(), 0);
+        for block in self.blocks() {
+            if let Some(overflow) = block.overflow()? {
+                all.append(rows, &overflow, 0..block.rows());
+            }
+            rows += block.rows();
+        }
+        Ok((!all.is_empty()).then_some(Cow::Owned(all)))
     }
 }
 

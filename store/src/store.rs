@@ -21,6 +21,10 @@ use crate::spill::Spill;
 /// The longest time between two attempts to seal after a failure, ms.
 const RETRY_MS: u64 = 1000;
 
+/// What a row may say beside its columns before it counts as more than one: such rows are bounded by
+/// their bytes, so that exporters of long texts cannot take all memory.
+const OVERFLOW_BYTES_A_ROW: usize = 256;
+
 /// Batches in memory are merged into ones of up to this many rows.
 const MERGED_ROWS: usize = 1 << 17;
 
@@ -103,10 +107,16 @@ pub struct Store {
 struct Slice {
     start_ms: u64,
     rows: usize,
+    /// The rows, those with much beside their columns counted by its bytes.
+    weight: usize,
     batches: Vec<Arc<MemoryBatch>>,
     /// Rows of the slice that were sealed before these.
     sealed: u64,
     spill: Option<Spill>,
+}
+
+fn weight(batch: &Batch) -> usize {
+    batch.rows().max(batch.overflow.bytes() / OVERFLOW_BYTES_A_ROW)
 }
 
 impl Store {
@@ -181,21 +191,22 @@ impl Store {
         if rows == 0 {
             return Ok(());
         }
-        if self.memory_rows() + rows > self.config.memory_rows && !self.failing {
+        let weight = weight(&batch);
+        if self.memory_weight() + weight > self.config.memory_rows && !self.failing {
             self.seal(|_| true);
         }
-        let waiting = self.memory_rows();
+        let waiting = self.memory_weight();
         // A single batch larger than the bound is taken when nothing else waits: its memory is
         // spent already, and refusing it for ever would lose what could be sealed.
-        if waiting + rows > self.config.memory_rows && (waiting > 0 || self.failing) {
+        if waiting + weight > self.config.memory_rows && (waiting > 0 || self.failing) {
             self.health.refused_rows += rows as u64;
             self.publish();
             return Err(Full(rows));
         }
         self.file(batch);
         let full = self.config.seal_rows;
-        if !self.failing && self.slices.iter().any(|slice| slice.rows >= full) {
-            self.seal(|slice| slice.rows >= full);
+        if !self.failing && self.slices.iter().any(|slice| slice.weight >= full) {
+            self.seal(|slice| slice.weight >= full);
         }
         self.publish();
         Ok(())
@@ -235,7 +246,7 @@ impl Store {
             let over = slice.start_ms.saturating_add(length) <= now_ms;
             // The clock was ahead when these rows came: nothing more is to be expected there.
             let ahead = slice.start_ms > now_ms.saturating_add(length);
-            over || ahead || slice.rows >= full
+            over || ahead || slice.weight >= full
         };
         if !self.failing && !self.slices.iter().any(due) {
             return;
@@ -312,6 +323,10 @@ impl Store {
         self.slices.iter().map(|slice| slice.rows).sum()
     }
 
+    fn memory_weight(&self) -> usize {
+        self.slices.iter().map(|slice| slice.weight).sum()
+    }
+
     /// Puts a batch into its slice, or its parts into theirs.
     fn file(&mut self, batch: Batch) {
         let slice_of = |received: &u64| received - received % self.config.slice_ms;
@@ -337,7 +352,8 @@ impl Store {
         let at = self.slices.partition_point(|slice| slice.start_ms < start_ms);
         if self.slices.get(at).is_none_or(|slice| slice.start_ms != start_ms) {
             let (batches, spill) = (Vec::new(), None);
-            self.slices.insert(at, Slice { start_ms, rows: 0, batches, sealed: 0, spill });
+            let slice = Slice { start_ms, rows: 0, weight: 0, batches, sealed: 0, spill };
+            self.slices.insert(at, slice);
         }
         &mut self.slices[at]
     }
@@ -388,6 +404,7 @@ impl Store {
         let entry = self.directory.seal(slice.start_ms, &encoded, spill)?;
         slice.batches.drain(..count);
         slice.rows -= rows;
+        slice.weight = slice.batches.iter().map(|held| weight(&held.batch)).sum();
         slice.sealed = sealed;
         self.health.segments += 1;
         self.health.sealed_rows += entry.rows;
@@ -438,6 +455,7 @@ impl Slice {
         let mut slice = Slice {
             start_ms: contents.slice_ms,
             rows: 0,
+            weight: 0,
             batches: Vec::new(),
             sealed,
             spill: Some(spill),
@@ -450,6 +468,7 @@ impl Slice {
     /// the rows: a batch is merged with the one before it unless that one is clearly larger.
     fn push(&mut self, batch: Batch) {
         self.rows += batch.rows();
+        self.weight += weight(&batch);
         let mut merged = batch;
         while let Some(last) = self.batches.last() {
             let rows = last.batch.rows();

@@ -44,7 +44,7 @@ pub(crate) fn write_question(question: &Question, mut words: question::Builder<'
             statistic.set_order(order.name());
             let mut names = statistic.init_keys(length(keys));
             for (at, key) in (0..).zip(keys) {
-                names.set(at, key.name());
+                names.set(at, key.name().as_ref());
             }
         }
     }

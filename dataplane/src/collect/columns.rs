@@ -3,12 +3,14 @@
 //! Every column that the plan names gets one value for each record; the others are left to
 //! `Batch::fill`. A record of variable length comes alone, as one record of its own length.
 
+use weir_store::overflow::{VARIABLE_LENGTH, write_variable};
 use weir_store::{Address, Batch, Column, for_each_column};
 
 use super::header::Header;
 use super::moment::{Uptime, ntp_ms};
 use crate::element::{Clock, Meaning};
-use crate::template::{FieldPlan, Icmp, Moment, Place, TimePlan};
+use crate::template::{FieldPlan, Icmp, Moment, OverflowPlan, Place, TimePlan};
+use crate::told::application;
 
 /// Records of one length, one after the other.
 #[derive(Clone, Copy)]
@@ -88,14 +90,15 @@ trait Cell: Copy + Default {
 }
 
 macro_rules! impl_cell_for_numbers {
-    ($($kind:ty: $merge:expr),*) => {$(
+    ($($kind:ty),*) => {$(
         impl Cell for $kind {
             #[inline]
             fn merge(self, next: Self) -> Self {
-                $merge(self, next)
+                if self == 0 { next } else { self }
             }
 
-            /// A number too wide for the column keeps its low bytes.
+            /// A number too wide for the column keeps its low bytes; the plan keeps it in the
+            /// overflow as well.
             #[inline]
             fn read(
                 records: Records<'_>,
@@ -107,6 +110,21 @@ macro_rules! impl_cell_for_numbers {
                     Meaning::Flags(_) => {
                         records.numbers(place, |value| each((value & 0x0fff) as $kind));
                     }
+                    Meaning::Dscp(_) => {
+                        records.numbers(place, |value| each((value << 2) as $kind));
+                    }
+                    Meaning::Application(_) => {
+                        let start = place.offset as usize;
+                        let range = start..start + usize::from(place.length);
+                        for record in records.each() {
+                            let id = application(&record.bytes[range.clone()]);
+                            each(id.unwrap_or(0) as $kind);
+                        }
+                    }
+                    Meaning::Word(_, at) => {
+                        let place = Place { offset: place.offset + u32::from(at) * 4, length: 4 };
+                        records.numbers(place, |value| each(value as $kind));
+                    }
                     _ => records.numbers(place, |value| each(value as $kind)),
                 }
             }
@@ -114,13 +132,7 @@ macro_rules! impl_cell_for_numbers {
     )*};
 }
 
-impl_cell_for_numbers!(
-    u8: |own, next| if own == 0 { next } else { own },
-    u16: |own, next| if own == 0 { next } else { own },
-    u32: |own, next| if own == 0 { next } else { own },
-    // The columns of this width are counters.
-    u64: u64::saturating_add
-);
+impl_cell_for_numbers!(u8, u16, u32, u64);
 
 impl Cell for Address {
     /// A dual-stack record bears both versions' addresses, the other's as zeroes.
@@ -171,6 +183,9 @@ pub(super) fn append(
         fill_icmp(&mut batch.destination_port[begin..], records, &plan.icmp, places);
     }
     append_times(batch, records, &plan.times, places, header);
+    if let Some(overflow) = &plan.overflow {
+        append_overflow(batch, records, overflow, places);
+    }
     batch.grow(begin + records.len());
 }
 
@@ -196,6 +211,26 @@ fn append_column<T: Cell>(
             }
         });
     }
+}
+
+/// Appends what no column takes, behind the batch's complete rows.
+fn append_overflow(batch: &mut Batch, records: Records<'_>, plan: &OverflowPlan, places: &[Place]) {
+    let begin = batch.rows();
+    if let Some(runs) = &plan.runs {
+        batch.overflow.extend(begin, &plan.shape, records.bytes, records.stride, runs);
+        return;
+    }
+    batch.overflow.push(begin, &plan.shape, |out| {
+        for (field, &place) in plan.shape.fields().iter().zip(&plan.places) {
+            let Place { offset, length } = places[usize::from(place)];
+            let value = &records.bytes[offset as usize..][..usize::from(length)];
+            if field.length == VARIABLE_LENGTH {
+                write_variable(out, value);
+            } else {
+                out.extend_from_slice(value);
+            }
+        }
+    });
 }
 
 /// Puts ICMP's type * 256 + code where there is no destination port.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::overflow::Extra;
 use crate::query::dictionary::Dictionary;
+use crate::query::element;
 use crate::query::groups::{SortedGroups, number};
 use crate::query::partial::Coverage;
 use crate::query::question::{Key, Order};
@@ -98,8 +100,12 @@ pub enum Value {
     Application(u64),
     /// A fraction, such as a percentage.
     Fraction(f64),
-    /// What exporters call something; empty when they do not say it.
+    /// Text: a value of an element, or what exporters call something, empty when they do not say it.
     Text(String),
+    /// What a flow says beside its columns.
+    Elements(Vec<Extra>),
+    /// Nothing.
+    Absent,
 }
 
 fn column(name: &str, title: &str, unit: Unit) -> AnswerColumn {
@@ -129,12 +135,17 @@ impl Answer {
             |column: &Column| rows.iter().any(|row| row_name(row, *column, names).is_some());
         let named: Vec<Column> = Column::NAMED.into_iter().filter(has_names).collect();
         columns.extend(named.iter().map(|&field| name_column(field.name(), field.title())));
+        let elements = rows.iter().any(|row| !row.elements.is_empty());
+        if elements {
+            columns.push(column("elements", "Elements", Unit::None));
+        }
         columns.push(column("flows", "Flows", Unit::Flows));
         columns.extend(estimate_columns());
         let values = |row: &FlowRow| {
             let name =
                 |&column: &Column| Value::Text(row_name(row, column, names).unwrap_or_default());
-            flow_values(row, &plain, named.iter().map(name))
+            let elements = elements.then(|| Value::Elements(row.elements.clone()));
+            flow_values(row, &plain, named.iter().map(name).chain(elements))
         };
         let rows = rows.iter().map(values).collect();
         let available = totals.flows;
@@ -289,6 +300,7 @@ fn group_columns(keys: &[Key], named: &[bool]) -> Vec<AnswerColumn> {
     ];
     let mut named_columns = Vec::new();
     for (key, named) in keys.iter().zip(named) {
+        let element;
         let (name, title) = match key {
             Key::Column(field) => (field.name(), flow_heading(*field).0),
             Key::Address => ("address", "IP Addr"),
@@ -297,6 +309,10 @@ fn group_columns(keys: &[Key], named: &[bool]) -> Vec<AnswerColumn> {
             Key::Interface => ("interface", "In/Out If"),
             Key::Mask => ("mask", "Mask"),
             Key::Vrf => ("vrf", "In/Out VRF"),
+            Key::Element(id) => {
+                element = id.to_string();
+                (&*element, &*element)
+            }
         };
         let unit = key_unit(*key);
         columns.push(column(name, title, unit));
@@ -321,6 +337,7 @@ fn group_columns(keys: &[Key], named: &[bool]) -> Vec<AnswerColumn> {
 fn key_unit(key: Key) -> Unit {
     match key {
         Key::Column(field) => flow_heading(field).1,
+        Key::Element(element) => element::key_unit(element.kind()),
         _ => Unit::None,
     }
 }
@@ -337,10 +354,11 @@ fn group_values(
     for key in keys {
         let (bytes, after) = rest.split_at(key.width());
         rest = after;
-        let column = key.sides().0;
-        values.push(match bytes.as_array() {
-            Some(address) => Value::Address(Address(*address)),
-            None => typed(column, Cell::Number(number(bytes))),
+        values.push(match (key, key.sides(), bytes.as_array()) {
+            (Key::Element(element), ..) => element::read_key(element.kind(), bytes),
+            (_, Some((column, _)), None) => typed(column, Cell::Number(number(bytes))),
+            (_, _, Some(address)) => Value::Address(Address(*address)),
+            (_, None, None) => unreachable!("only an element has no column"),
         });
     }
     values.extend(names);

@@ -137,7 +137,10 @@ impl Test {
             }
             Test::Flags(all) => within(Column::TcpFlags, &|_, max| max >= u64::from(*all)),
             Test::AnyFlag(_) => within(Column::TcpFlags, &|_, max| max > 0),
-            Test::AddressIn { .. } | Test::Named { .. } | Test::Measure { .. } => Ok(true),
+            Test::AddressIn { .. }
+            | Test::Element(_)
+            | Test::Named { .. }
+            | Test::Measure { .. } => Ok(true),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Column {
 impl Key {
     /// What the key's numbers are numbers of, where exporters name that.
     pub(crate) fn name_kind(self) -> Option<NameKind> {
-        self.sides().0.name_kind()
+        self.sides().and_then(|(source, _)| source.name_kind())
     }
 }
 

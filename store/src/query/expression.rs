@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
 use crate::names::{Span, Table};
+use crate::query::element::ElementTest;
 use crate::query::named::{self, NamePattern};
 use crate::query::stop::Stop;
 use crate::query::totals::{bits_per_second, per_second};
@@ -81,6 +82,8 @@ pub enum Test {
         /// What had it; empty until [`Expression::named_by`] has looked.
         spans: Arc<[Span]>,
     },
+    /// An element's value.
+    Element(Box<ElementTest>),
     /// A number that several columns make.
     Measure {
         /// Which.
@@ -120,11 +123,15 @@ pub enum Measure {
     Bps,
     /// Bytes a packet; 0 without packets.
     Bpp,
+    /// Packets of the other direction, and as they left the exporter: nfdump's outward ones.
+    OutPackets,
+    /// Bytes of the other direction, and as they left the exporter: nfdump's outward ones.
+    OutBytes,
 }
 
 impl Compare {
     /// Whether `left` stands so to `right`.
-    pub fn holds(self, left: u64, right: u64) -> bool {
+    pub fn holds<T: Ord>(self, left: T, right: T) -> bool {
         match self {
             Compare::Equal => left == right,
             Compare::NotEqual => left != right,
@@ -384,6 +391,7 @@ impl Test {
                 let any = u64::from(*any);
                 numbers(&source.values(Column::TcpFlags)?, |flags| flags & any != 0)
             }
+            Test::Element(test) => test.select(source)?,
             Test::Measure { measure, compare, value } => {
                 measures(source, *measure, compare_with(*compare, *value))?
             }
@@ -405,7 +413,9 @@ impl Test {
                 .then(|| ranges.first().is_some_and(|(first, _)| *first == Address::ABSENT)),
             Test::Flags(all) => absent(&Column::TcpFlags).then_some(*all == 0),
             Test::AnyFlag(_) => absent(&Column::TcpFlags).then_some(false),
-            Test::Named { .. } | Test::CodeIn { .. } | Test::Measure { .. } => None,
+            Test::Element(_) | Test::Named { .. } | Test::CodeIn { .. } | Test::Measure { .. } => {
+                None
+            }
         }
     }
 }
@@ -425,7 +435,7 @@ fn numbers(values: &Values<'_>, test: impl Fn(u64) -> bool) -> Selection {
     }
 }
 
-fn addresses(values: &[Address], ranges: &[(Address, Address)]) -> Selection {
+pub(crate) fn addresses(values: &[Address], ranges: &[(Address, Address)]) -> Selection {
     let number = |address: &Address| u128::from_be_bytes(address.0);
     if let [(first, last)] = ranges {
         let (first, last) = (number(first), number(last));
@@ -456,6 +466,16 @@ fn measures(
     test: impl Fn(u64) -> bool,
 ) -> Result<Selection, Error> {
     let rows = source.rows();
+    let outward = match measure {
+        Measure::OutPackets => Some((Column::OutputPackets, Column::ReversePackets)),
+        Measure::OutBytes => Some((Column::OutputBytes, Column::ReverseBytes)),
+        _ => None,
+    };
+    if let Some((output, reverse)) = outward {
+        let (output, reverse) = (source.values(output)?, source.values(reverse)?);
+        let (output, reverse) = (output.as_u64(), reverse.as_u64());
+        return Ok(Selection::of(rows, |row| test(output[row].saturating_add(reverse[row]))));
+    }
     if measure == Measure::Bpp {
         let (packets, bytes) = (source.values(Column::Packets)?, source.values(Column::Bytes)?);
         let (packets, bytes) = (packets.as_u64(), bytes.as_u64());
@@ -466,7 +486,9 @@ fn measures(
     let (first, last) = (first.as_u64(), last.as_u64());
     let duration = |row: usize| last[row].saturating_sub(first[row]);
     Ok(match measure {
-        Measure::Duration | Measure::Bpp => Selection::of(rows, |row| test(duration(row))),
+        Measure::Duration | Measure::Bpp | Measure::OutPackets | Measure::OutBytes => {
+            Selection::of(rows, |row| test(duration(row)))
+        }
         Measure::Pps => {
             let packets = source.values(Column::Packets)?;
             let packets = packets.as_u64();
@@ -482,7 +504,10 @@ fn measures(
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
+    use crate::overflow::Overflow;
 
     #[test]
     fn not_leaves_no_bit_beyond_the_rows() {
@@ -501,6 +526,10 @@ mod tests {
             fn rows(&self) -> usize {
                 70
             }
+            fn overflow(&self) -> Result<Option<Cow<'_, Overflow>>, Error> {
+                unreachable!("no part of the filter asks for an element")
+            }
+
             fn has(&self, _: Column) -> bool {
                 unreachable!("the other parts of the filter decide nothing any more")
             }

@@ -13,15 +13,17 @@
 //! ```
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::query::expression::{Compare, Expression, Measure, Test, disjoint};
 use crate::query::lexer::{self, Token, TokenKind};
 use crate::query::named::NamePattern;
-use crate::query::prefix::{netmask_bits, parse_network, prefix_ranges};
-use crate::query::protocol;
+use crate::query::prefix::{netmask_bits, prefix_ranges};
 use crate::{Address, Column};
+
+mod element;
+mod number;
 
 /// The longest filter, in bytes: room for some ten thousand addresses.
 pub const MAX_FILTER_BYTES: usize = 1 << 20;
@@ -145,8 +147,8 @@ const PRIMITIVES: &str = "any, inet, inet6, proto, ip, host, net, port, as, if, 
     packets, bytes, duration, pps, bps, bpp, mask, vlan, vrf, flowdir, icmp-type, icmp-code, \
     next ip, router ip, if name, vrf name, app name, src …, dst …, in …, out …";
 
-/// nfdump's words for what the schema does not hold.
-const NOT_STORED: &[&str] = &[
+/// nfdump's words that the language still lacks.
+const NOT_YET: &[&str] = &[
     "geo",
     "mpls",
     "mac",
@@ -296,7 +298,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `in if`, `out if`, `in packets`, `in bytes`.
+    /// `in if`, `out if`, `in packets`, `in bytes`, `out packets`, `out bytes`.
     fn directed(&mut self) -> Parsed {
         let direction = self.next();
         let inward = direction.text.eq_ignore_ascii_case("in");
@@ -306,13 +308,15 @@ impl<'a> Parser<'a> {
                 return self.things(side, columns);
             }
         }
-        let counter = ["packets", "bytes"].iter().any(|noun| self.is_word(self.at, noun));
-        match (inward, counter) {
-            (true, true) => self.noun(Side::Either),
-            (false, true) => {
-                Err(self.error("counters of the reverse direction are not stored; use 'in'"))
+        let counters = [("packets", Measure::OutPackets), ("bytes", Measure::OutBytes)];
+        let counter = counters.iter().find(|(noun, _)| self.is_word(self.at, noun));
+        match counter {
+            Some(_) if inward => self.noun(Side::Either),
+            Some(&(_, measure)) => {
+                self.next();
+                self.measure(measure)
             }
-            _ => Err(self.expected(if inward { "if, vrf, packets or bytes" } else { "if or vrf" })),
+            None => Err(self.expected("if, vrf, packets or bytes")),
         }
     }
 
@@ -345,10 +349,18 @@ impl<'a> Parser<'a> {
             "bpp" => self.measure(Measure::Bpp),
             "icmp-type" => self.icmp(|kind| (kind << 8, kind << 8 | 0xff)),
             "icmp-code" => self.icmp_code(),
-            name if NOT_STORED.contains(&name) => {
-                Err(self.error_at(word, &format!("weir stores nothing to test '{name}' with")))
+            name if NOT_YET.contains(&name) => {
+                let message = format!(
+                    "weir does not know nfdump's '{name}' yet; test a column by its name, such as \
+                     {}, or an element",
+                    Column::NatEvent.name()
+                );
+                Err(self.error_at(word, &message))
             }
-            _ => Err(self.unexpected(word, &format!("one of: {PRIMITIVES}"))),
+            name => match Column::from_name(name) {
+                Some(column) => self.column(column),
+                None => self.element(word),
+            },
         }
     }
 
@@ -561,79 +573,6 @@ impl<'a> Parser<'a> {
     fn word(&mut self, what: &str) -> Result<Token<'a>, FilterError> {
         let word = self.peek();
         if word.kind == TokenKind::Word { Ok(self.next()) } else { Err(self.expected(what)) }
-    }
-
-    /// A number that fits the column, or a name that stands for one there.
-    fn number(&self, word: Token<'a>, column: Column) -> Result<u64, FilterError> {
-        let name = word.text.to_ascii_lowercase();
-        let named = match column {
-            Column::Protocol => protocol::number(&name).map(u64::from),
-            Column::Direction if name == "ingress" => Some(0),
-            Column::Direction if name == "egress" => Some(1),
-            _ => None,
-        };
-        if let Some(number) = named {
-            return Ok(number);
-        }
-        if column == Column::Protocol && !name.starts_with(|c: char| c.is_ascii_digit()) {
-            let expected = "a protocol's name such as tcp, udp, icmp, or its number";
-            return Err(self.unexpected(word, expected));
-        }
-        let number = self.plain_number(word)?;
-        let bits = column.width() as u32 * 8;
-        let largest = u64::MAX >> (64 - bits.min(64));
-        if number > largest {
-            let message = format!("{} is outside of 0 to {largest}", shorten(word.text));
-            return Err(self.error_at(word, &message));
-        }
-        Ok(number)
-    }
-
-    /// Decimal with an optional k, m, g or t (powers of 1,000), or 0x….
-    fn plain_number(&self, word: Token<'a>) -> Result<u64, FilterError> {
-        let text = word.text.to_ascii_lowercase();
-        let number = if let Some(hex) = text.strip_prefix("0x") {
-            u64::from_str_radix(hex, 16).ok()
-        } else {
-            let scales = [('k', 1), ('m', 2), ('g', 3), ('t', 4)];
-            let (digits, thousands) = scales
-                .into_iter()
-                .find_map(|(suffix, power)| Some((text.strip_suffix(suffix)?, power)))
-                .unwrap_or((&text, 0));
-            let digits = Some(digits).filter(|digits| !digits.starts_with('+'));
-            digits
-                .and_then(|digits| digits.parse::<u64>().ok())
-                .and_then(|number| number.checked_mul(1_000_u64.pow(thousands)))
-        };
-        number.ok_or_else(|| self.unexpected(word, "a number such as 80, 10k or 0x1b"))
-    }
-
-    fn ip(&self, word: Token<'a>) -> Result<IpAddr, FilterError> {
-        word.text.parse().map_err(|_| {
-            let message = format!(
-                "'{}' is not an IP address; host names are not looked up",
-                shorten(word.text)
-            );
-            self.error_at(word, &message)
-        })
-    }
-
-    /// The addresses of a prefix; IPv6 prefixes never cover IPv4's.
-    fn prefix(
-        &self,
-        word: Token<'a>,
-        network: &str,
-        bits: &str,
-    ) -> Result<Vec<(Address, Address)>, FilterError> {
-        let expected = "a network such as 192.0.2.0/24 or 2001:db8::/32";
-        let ip = parse_network(network).ok_or_else(|| self.unexpected(word, expected))?;
-        let bits: u32 = bits.parse().map_err(|_| self.unexpected(word, expected))?;
-        let longest = if ip.is_ipv4() { 32 } else { 128 };
-        if bits > longest {
-            let message = format!("a prefix of this address has at most {longest} bits");
-            return Err(self.error_at(word, &message));
-        }
-        Ok(prefix_ranges(ip, bits))
     }
 
     fn expected(&self, what: &str) -> FilterError {
@@ -855,7 +794,7 @@ mod tests {
     #[test]
     fn an_error_points_at_the_word_and_says_what_was_expected() {
         for (filter, word, hint) in [
-            ("proto tcp and foo 1", "foo", "expected one of: any"),
+            ("proto tcp and foo 1", "foo", "an element, or one of: any"),
             ("proto tcp and", "", "the filter ends here"),
             ("proto nosuch", "nosuch", "protocol's name"),
             ("port 70000", "70000", "outside of 0 to 65535"),
@@ -869,7 +808,7 @@ mod tests {
             ("proto tcp)", ")", "closes nothing"),
             ("proto tcp dst port 80", "dst", "'and', 'or'"),
             ("bytes > 1.5k", "1.5k", "a number"),
-            ("mpls label1 5", "mpls", "weir stores nothing"),
+            ("mpls label1 5", "mpls", "does not know"),
             ("flags Q", "Q", "letters"),
             ("src bytes 5", "bytes", "one of: ip, host"),
             ("bytes > 99999999999g", "99999999999g", "a number"),

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use crate::element::ElementValue;
+use crate::overflow::Extra;
 use crate::query::answer::{Answer, AnswerColumn, ESTIMATES, Kind, Unit, Value};
 use crate::query::protocol;
 use crate::query::question::Order;
@@ -296,12 +298,15 @@ fn endpoint(address: Option<&Value>, port: &str) -> String {
 
 fn as_number(value: &Value) -> u64 {
     match value {
-        Value::Number(number) => *number,
+        Value::Number(number) | Value::Mac(number) | Value::Application(number) => *number,
         Value::Protocol(number) => (*number).into(),
         Value::Flags(number) => (*number).into(),
-        Value::Mac(number) | Value::Application(number) => *number,
         Value::Label(number) => (*number).into(),
-        Value::Address(_) | Value::Fraction(_) | Value::Text(_) => 0,
+        Value::Address(_)
+        | Value::Fraction(_)
+        | Value::Text(_)
+        | Value::Elements(_)
+        | Value::Absent => 0,
     }
 }
 
@@ -328,6 +333,8 @@ fn shown(value: &Value, unit: Unit) -> String {
         (Value::Address(address), _) => address.to_string(),
         (Value::Fraction(fraction), _) => format!("{fraction:.1}"),
         (Value::Text(text), _) => plain(text),
+        (Value::Elements(elements), _) => plain(&elements_text(elements)),
+        (Value::Absent, _) => "-".to_owned(),
     }
 }
 
@@ -351,6 +358,32 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// `name=value;name=value`.
+fn elements_text(elements: &[Extra]) -> String {
+    let one = |extra: &Extra| {
+        format!("{}={}", extra.element, ElementValue::read(extra.element.kind(), &extra.value))
+    };
+    elements.iter().map(one).collect::<Vec<_>>().join(";")
+}
+
+/// An object of the elements by their names; one that stands several times has an array.
+fn elements_json(elements: &[Extra]) -> serde_json::Value {
+    let mut object = serde_json::Map::new();
+    for Extra { element, value } in elements {
+        let value = ElementValue::read(element.kind(), value).json();
+        match object.entry(element.to_string()) {
+            serde_json::map::Entry::Vacant(place) => {
+                place.insert(value);
+            }
+            serde_json::map::Entry::Occupied(mut place) => match place.get_mut() {
+                serde_json::Value::Array(values) => values.push(value),
+                first => *first = serde_json::json!([first.take(), value]),
+            },
+        }
+    }
+    object.into()
+}
+
 /// A value for CSV.
 fn raw(value: &Value) -> String {
     match value {
@@ -363,6 +396,8 @@ fn raw(value: &Value) -> String {
         Value::Address(address) => address.to_string(),
         Value::Fraction(fraction) => format!("{fraction:.3}"),
         Value::Text(text) => quoted(text),
+        Value::Elements(elements) => quoted(&elements_text(elements)),
+        Value::Absent => String::new(),
     }
 }
 
@@ -380,6 +415,9 @@ fn json_value(value: &Value) -> serde_json::Value {
         Value::Fraction(fraction) => ((fraction * 1000.0).round() / 1000.0).into(),
         Value::Text(text) if text.is_empty() => serde_json::Value::Null,
         Value::Text(text) => text.as_str().into(),
+        Value::Elements(elements) if elements.is_empty() => serde_json::Value::Null,
+        Value::Elements(elements) => elements_json(elements),
+        Value::Absent => serde_json::Value::Null,
     }
 }
 
@@ -407,11 +445,11 @@ pub fn label_text(entry: u32) -> String {
 }
 
 /// `engine:selector`, as RFC 6759 writes an application id in words; of the engine that names
-/// enterprises (20, PANA-L7-PEN) the selector is the enterprise and its own number.
+/// enterprises (20, PANA-L7-PEN) the selector is the enterprise and four bytes of its own.
 pub fn application_text(id: u64) -> String {
     let (engine, selector) = (id >> 56, id & 0x00ff_ffff_ffff_ffff);
     match engine {
-        20 => format!("20:{}:{}", selector >> 24, selector & 0x00ff_ffff),
+        20 => format!("20:{}:{}", selector >> 32, selector & 0xffff_ffff),
         _ => format!("{engine}:{selector}"),
     }
 }

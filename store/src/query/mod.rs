@@ -6,6 +6,7 @@
 pub mod answer;
 mod bound;
 mod dictionary;
+pub mod element;
 pub mod expression;
 pub mod filter;
 pub mod format;

@@ -1,8 +1,11 @@
 //! Late materialisation: the few rows of a source that a filter selected, as a source of their own.
 
+use std::borrow::Cow;
+
 use crate::Column;
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
+use crate::overflow::Overflow;
 
 /// Some rows of a source.
 pub(crate) struct Picked<'a, S> {
@@ -22,5 +25,10 @@ impl<S: ColumnSource> ColumnSource for Picked<'_, S> {
 
     fn has(&self, column: Column) -> bool {
         self.source.has(column)
+    }
+
+    fn overflow(&self) -> Result<Option<Cow<'_, Overflow>>, Error> {
+        let overflow = self.source.overflow()?;
+        Ok(overflow.map(|overflow| Cow::Owned(overflow.pick(self.rows))))
     }
 }

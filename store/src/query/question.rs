@@ -1,10 +1,13 @@
 //! A question, as a person asks it: which flows, from when, and in what view.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Column;
+use crate::element::ElementId;
+use crate::query::element::key_width;
 
 /// Which flows, from when, and in what view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,8 @@ pub enum Key {
     Mask,
     /// VRF of the input and of the output side; a flow counts for both, and twice if equal.
     Vrf,
+    /// The value of an element that no column takes.
+    Element(ElementId),
 }
 
 /// nfdump's names of the keys; a key's first name is the one that is printed.
@@ -91,6 +96,39 @@ const KEYS: &[(&str, Key)] = &[
     ("dir", Key::Column(Column::Direction)),
     ("flags", Key::Column(Column::TcpFlags)),
     ("odid", Key::Column(Column::ObservationDomain)),
+    ("opid", Key::Column(Column::ObservationPoint)),
+    ("nhbip", Key::Column(Column::BgpNextHop)),
+    ("nextas", Key::Column(Column::NextAs)),
+    ("prevas", Key::Column(Column::PreviousAs)),
+    ("dstvlan", Key::Column(Column::OutputVlan)),
+    ("dsttos", Key::Column(Column::OutputTos)),
+    ("insrcmac", Key::Column(Column::SourceMac)),
+    ("indstmac", Key::Column(Column::DestinationMac)),
+    ("outsrcmac", Key::Column(Column::OutputSourceMac)),
+    ("outdstmac", Key::Column(Column::OutputDestinationMac)),
+    ("mpls1", Key::Column(Column::Mpls1)),
+    ("mpls2", Key::Column(Column::Mpls2)),
+    ("mpls3", Key::Column(Column::Mpls3)),
+    ("mpls4", Key::Column(Column::Mpls4)),
+    ("mpls5", Key::Column(Column::Mpls5)),
+    ("mpls6", Key::Column(Column::Mpls6)),
+    ("mpls7", Key::Column(Column::Mpls7)),
+    ("mpls8", Key::Column(Column::Mpls8)),
+    ("mpls9", Key::Column(Column::Mpls9)),
+    ("mpls10", Key::Column(Column::Mpls10)),
+    ("nevent", Key::Column(Column::NatEvent)),
+    ("nsrcip", Key::Column(Column::NatSourceAddress)),
+    ("ndstip", Key::Column(Column::NatDestinationAddress)),
+    ("nsrcport", Key::Column(Column::NatSourcePort)),
+    ("ndstport", Key::Column(Column::NatDestinationPort)),
+    ("event", Key::Column(Column::FirewallEvent)),
+    ("xevent", Key::Column(Column::FirewallEventExtended)),
+    ("iacl", Key::Column(Column::InputAcl)),
+    ("iace", Key::Column(Column::InputAce)),
+    ("ixace", Key::Column(Column::InputAceExtended)),
+    ("eacl", Key::Column(Column::OutputAcl)),
+    ("ivrf", Key::Column(Column::InputVrf)),
+    ("evrf", Key::Column(Column::OutputVrf)),
 ];
 
 /// The five-tuple, nfdump's `record`.
@@ -103,11 +141,19 @@ const RECORD: [Key; 5] = [
 ];
 
 impl Key {
-    /// The key that nfdump calls `name`, or the column with this field name.
+    /// The key that nfdump calls `name`, the column with this field name, or the element that is
+    /// called so, by the column that takes it if one does.
     pub fn parse(name: &str) -> Option<Key> {
         let name = name.trim();
         let known = KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        known.map(|&(_, key)| key).or_else(|| Column::from_name(name).map(Key::Column))
+        let element = || {
+            let element = ElementId::parse(name).ok()?;
+            Some(element.column().map_or(Key::Element(element), Key::Column))
+        };
+        known
+            .map(|&(_, key)| key)
+            .or_else(|| Column::from_name(name).map(Key::Column))
+            .or_else(element)
     }
 
     /// The keys of a comma-separated list; `record` stands for the five-tuple, and `:p` after a
@@ -149,19 +195,21 @@ impl Key {
     }
 
     /// The key's name as nfdump writes it; a column without one there has its field name.
-    pub fn name(self) -> &'static str {
-        KEYS.iter().find(|&&(_, key)| key == self).map_or_else(
-            || match self {
-                Key::Column(column) => column.name(),
-                _ => "key",
-            },
-            |&(name, _)| name,
-        )
+    pub fn name(self) -> Cow<'static, str> {
+        let known = KEYS.iter().find(|&&(_, key)| key == self);
+        match (self, known) {
+            (_, Some(&(name, _))) => name.into(),
+            (Key::Column(column), None) => column.name().into(),
+            (Key::Element(element), None) => element.to_string().into(),
+            _ => "key".into(),
+        }
     }
 
-    /// The columns of the source side and of the destination side; the same where there is one.
-    pub fn sides(self) -> (Column, Column) {
-        match self {
+    /// The columns of the source side and of the destination side; the same where there is one, and
+    /// none of an element.
+    pub fn sides(self) -> Option<(Column, Column)> {
+        Some(match self {
+            Key::Element(_) => return None,
             Key::Column(column) => (column, column),
             Key::Address => (Column::SourceAddress, Column::DestinationAddress),
             Key::Port => (Column::SourcePort, Column::DestinationPort),
@@ -169,18 +217,21 @@ impl Key {
             Key::Interface => (Column::InputInterface, Column::OutputInterface),
             Key::Mask => (Column::SourceMask, Column::DestinationMask),
             Key::Vrf => (Column::InputVrf, Column::OutputVrf),
-        }
+        })
     }
 
     /// Bytes of one value of the key.
     pub(crate) fn width(self) -> usize {
-        self.sides().0.width()
+        match self {
+            Key::Element(element) => key_width(element.kind()),
+            _ => self.sides().map_or(0, |(source, _)| source.width()),
+        }
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(&self.name())
     }
 }
 
@@ -197,7 +248,7 @@ pub enum KeyError {
     #[error("the statistic has the key '{name}' twice; name each key once")]
     Repeated {
         /// The key's name.
-        name: &'static str,
+        name: Cow<'static, str>,
     },
 }
 
@@ -284,9 +335,16 @@ impl View {
     /// # Errors
     /// The key or order that is not known, or the key that stands twice.
     pub fn statistic(text: &str, limit: usize) -> Result<View, KeyError> {
-        let (keys, order) = text.split_once('/').map_or((text, "flows"), |parts| parts);
-        let order = Order::parse(order).ok_or_else(|| unknown(order))?;
-        Ok(View::Statistic { keys: Key::parse_list(keys)?, order, limit })
+        // An element's name may have a slash of its own.
+        let ordered = text
+            .rsplit_once('/')
+            .and_then(|(keys, order)| Order::parse(order).map(|order| (keys, order)));
+        let (keys, order) = ordered.unwrap_or((text, Order::Flows));
+        let keys = Key::parse_list(keys).map_err(|error| {
+            let order = text.split_once('/').filter(|(keys, _)| Key::parse_list(keys).is_ok());
+            order.map_or(error, |(_, order)| unknown(order))
+        })?;
+        Ok(View::Statistic { keys, order, limit })
     }
 }
 
@@ -299,6 +357,19 @@ mod tests {
         let view = View::statistic("srcip,dstport/bytes", 5).unwrap();
         let keys = vec![Key::Column(Column::SourceAddress), Key::Column(Column::DestinationPort)];
         assert_eq!(view, View::Statistic { keys, order: Order::Bytes, limit: 5 });
+    }
+
+    #[test]
+    fn an_element_is_a_key_by_any_of_its_names() {
+        let host = Key::Element(ElementId::new(9, 12235));
+        for text in ["cisco/appHTTPHost/bytes", "9/12235/bytes", "appHTTPHost/bytes"] {
+            let expected = View::Statistic { keys: vec![host], order: Order::Bytes, limit: 3 };
+            assert_eq!(View::statistic(text, 3).unwrap(), expected, "{text}");
+        }
+        assert_eq!(Key::parse_list("9/12235").unwrap(), [host]);
+        assert_eq!(Key::parse(&host.name()), Some(host));
+        let address = Key::Column(Column::SourceAddress);
+        assert_eq!(Key::parse("sourceIPv6Address"), Some(address), "by the column that takes it");
     }
 
     #[test]
@@ -326,10 +397,10 @@ mod tests {
     fn every_key_comes_back_from_its_name() {
         for &(name, key) in KEYS {
             assert_eq!(Key::parse(name), Some(key));
-            assert_eq!(Key::parse(key.name()), Some(key));
+            assert_eq!(Key::parse(&key.name()), Some(key));
         }
         for &column in Column::ALL {
-            assert_eq!(Key::parse(Key::Column(column).name()), Some(Key::Column(column)));
+            assert_eq!(Key::parse(&Key::Column(column).name()), Some(Key::Column(column)));
         }
     }
 

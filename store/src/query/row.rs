@@ -1,5 +1,6 @@
 //! One flow as a row: what a listing carries to the place where it is merged and printed.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::column::{ColumnSource, Values};
 use crate::error::Error;
 use crate::for_each_column;
+use crate::overflow::{Extra, Overflow};
 use crate::query::totals::Totals;
 use crate::{Address, Batch, Column};
 
@@ -17,6 +19,8 @@ macro_rules! define_row {
         #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "Sparse", into = "Sparse")]
         pub struct FlowRow {
+            /// What it says beside its columns.
+            pub elements: Vec<Extra>,
             $(#[doc = $meaning] pub $field: $kind,)*
         }
 
@@ -48,6 +52,9 @@ macro_rules! define_row {
                         self.$field.push(row.$field);
                     }
                 )*
+                if !row.elements.is_empty() {
+                    self.overflow.push_extras(rows, &row.elements);
+                }
                 self.fill(rows + 1);
             }
         }
@@ -121,11 +128,13 @@ impl Cell {
 struct Sparse {
     numbers: Vec<(u8, u64)>,
     addresses: Vec<(u8, Address)>,
+    elements: Vec<Extra>,
 }
 
 impl From<FlowRow> for Sparse {
-    fn from(row: FlowRow) -> Sparse {
-        let mut sparse = Sparse { numbers: Vec::new(), addresses: Vec::new() };
+    fn from(mut row: FlowRow) -> Sparse {
+        let elements = std::mem::take(&mut row.elements);
+        let mut sparse = Sparse { numbers: Vec::new(), addresses: Vec::new(), elements };
         for &column in Column::ALL {
             match row.cell(column) {
                 Cell::Number(0) | Cell::Address(Address::ABSENT) => {}
@@ -141,7 +150,7 @@ impl TryFrom<Sparse> for FlowRow {
     type Error = String;
 
     fn try_from(sparse: Sparse) -> Result<FlowRow, String> {
-        let mut row = FlowRow::default();
+        let mut row = FlowRow { elements: sparse.elements, ..FlowRow::default() };
         let numbers = sparse.numbers.into_iter().map(|(at, number)| (at, Cell::Number(number)));
         let addresses = sparse.addresses.into_iter().map(|(at, a)| (at, Cell::Address(a)));
         for (number, cell) in numbers.chain(addresses) {
@@ -155,24 +164,32 @@ impl TryFrom<Sparse> for FlowRow {
 }
 
 /// The columns of a source that say something, for listing some of its rows.
-pub(crate) struct RowSource<'a>(Vec<(Column, Values<'a>)>);
+pub(crate) struct RowSource<'a> {
+    columns: Vec<(Column, Values<'a>)>,
+    overflow: Option<Cow<'a, Overflow>>,
+}
 
 impl<'a> RowSource<'a> {
     pub(crate) fn open(source: &'a impl ColumnSource) -> Result<Self, Error> {
         let present = Column::ALL.iter().filter(|&&column| source.has(column));
         let values = present.map(|&column| Ok((column, source.values(column)?)));
-        values.collect::<Result<_, Error>>().map(RowSource)
+        let columns = values.collect::<Result<_, Error>>()?;
+        Ok(RowSource { columns, overflow: source.overflow()? })
     }
 
     pub(crate) fn row(&self, row: usize) -> FlowRow {
         let mut flow = FlowRow::default();
-        for (column, values) in &self.0 {
+        for (column, values) in &self.columns {
             let cell = match values {
                 Values::Address(values) => Cell::Address(values[row]),
                 values => Cell::Number(values.number(row)),
             };
             let fits = flow.set(*column, cell);
             debug_assert!(fits, "the schema gives every column its type");
+        }
+        if let Some(overflow) = &self.overflow {
+            let extra = |(element, value): (_, &[u8])| Extra { element, value: value.into() };
+            flow.elements = overflow.elements(row).map(extra).collect();
         }
         flow
     }
@@ -181,7 +198,10 @@ impl<'a> RowSource<'a> {
 impl FlowRow {
     /// Its counts, and what they stand for.
     pub fn totals(&self) -> Totals {
-        Totals::of_flow(self.packets, self.bytes, self.first_ms, self.last_ms)
+        let sum = |counts: [u64; 3]| counts.into_iter().fold(0, u64::saturating_add);
+        let packets = sum([self.packets, self.output_packets, self.reverse_packets]);
+        let bytes = sum([self.bytes, self.output_bytes, self.reverse_bytes]);
+        Totals::of_flow(packets, bytes, self.first_ms, self.last_ms)
             .sampled(self.sampling_rate, self.kept_one_in)
     }
 
@@ -195,6 +215,7 @@ impl FlowRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::ElementId;
 
     #[test]
     fn a_row_pushed_to_a_batch_comes_back() {
@@ -209,10 +230,13 @@ mod tests {
     fn a_row_crosses_the_network_by_what_it_says() {
         let mut row = FlowRow { first_ms: 7, tcp_flags: 0x112, ..FlowRow::default() };
         row.nat_source_address = Address::from_v4([192, 0, 2, 1]);
+        let element = ElementId::new(9, 12235);
+        row.elements.push(Extra { element, value: Box::from(*b"a") });
         let bytes = postcard::to_allocvec(&row).unwrap();
-        assert!(bytes.len() < 30, "{} bytes", bytes.len());
+        assert!(bytes.len() < 40, "{} bytes", bytes.len());
         assert_eq!(postcard::from_bytes::<FlowRow>(&bytes).unwrap(), row);
-        let unknown = Sparse { numbers: vec![(255, 1)], addresses: Vec::new() };
+        let unknown =
+            Sparse { numbers: vec![(255, 1)], addresses: Vec::new(), elements: Vec::new() };
         let bytes = postcard::to_allocvec(&unknown).unwrap();
         postcard::from_bytes::<FlowRow>(&bytes).unwrap_err();
     }

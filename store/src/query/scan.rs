@@ -9,15 +9,18 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::column::{ColumnSource, Values};
+use crate::element::DataType;
 use crate::error::Error;
 use crate::names::Names;
+use crate::overflow::ElementReader;
 use crate::query::dictionary::{Dictionary, Exporters};
+use crate::query::element;
 use crate::query::expression::{Expression, Selection};
 use crate::query::groups::Groups;
 use crate::query::partial::{Coverage, Partial};
 use crate::query::picked::Picked;
 use crate::query::plan::{Limits, Plan};
-use crate::query::question::View;
+use crate::query::question::{Key, View};
 use crate::query::row::{FlowRow, RowSource};
 use crate::query::stop::Stop;
 use crate::query::totals::Totals;
@@ -110,6 +113,10 @@ impl PartialOrd for Listed {
 struct Counters<'a> {
     packets: Values<'a>,
     bytes: Values<'a>,
+    /// What else counts, where a row says it: packets and bytes as they left the exporter, and those
+    /// of the other direction. So nfdump totals a flow.
+    more_packets: Vec<Values<'a>>,
+    more_bytes: Vec<Values<'a>>,
     first: Values<'a>,
     last: Values<'a>,
     /// At which rate packets were looked at, and flow records kept; where neither is said, neither
@@ -120,9 +127,15 @@ struct Counters<'a> {
 impl<'a> Counters<'a> {
     fn open(source: &'a impl ColumnSource) -> Result<Self, Error> {
         let said = |column| source.has(column).then(|| source.values(column)).transpose();
+        let more = |columns: [Column; 2]| {
+            let present = columns.into_iter().filter(|&column| source.has(column));
+            present.map(|column| source.values(column)).collect::<Result<Vec<_>, Error>>()
+        };
         Ok(Counters {
             packets: source.values(Column::Packets)?,
             bytes: source.values(Column::Bytes)?,
+            more_packets: more([Column::OutputPackets, Column::ReversePackets])?,
+            more_bytes: more([Column::OutputBytes, Column::ReverseBytes])?,
             first: source.values(Column::First)?,
             last: source.values(Column::Last)?,
             rates: [said(Column::SamplingRate)?, said(Column::KeptOneIn)?],
@@ -133,6 +146,10 @@ impl<'a> Counters<'a> {
     fn rows(&self) -> impl Fn(usize) -> Totals {
         let (packets, bytes) = (self.packets.as_u64(), self.bytes.as_u64());
         let (first, last) = (self.first.as_u64(), self.last.as_u64());
+        let (more_packets, more_bytes) = (&self.more_packets[..], &self.more_bytes[..]);
+        let sum = |own: u64, more: &[Values<'_>], row: usize| {
+            more.iter().fold(own, |sum, values| sum.saturating_add(values.number(row)))
+        };
         let sampled = self.rates.iter().any(Option::is_some);
         let [packet_rates, flow_rates] = self.rates.each_ref().map(Option::as_ref);
         let rate = |rates: Option<&Values<'_>>, row| {
@@ -140,7 +157,12 @@ impl<'a> Counters<'a> {
             rates.map_or(0, |rates| rates.number(row) as u32)
         };
         move |row| {
-            let sums = Totals::of_flow(packets[row], bytes[row], first[row], last[row]);
+            let sums = Totals::of_flow(
+                sum(packets[row], more_packets, row),
+                sum(bytes[row], more_bytes, row),
+                first[row],
+                last[row],
+            );
             match sampled {
                 false => sums,
                 true => sums.sampled(rate(packet_rates, row), rate(flow_rates, row)),
@@ -274,13 +296,25 @@ impl<'a> Scan<'a> {
         let Found::Groups(groups) = &mut self.found else { unreachable!("a statistic") };
         let keys = self.plan.keys();
         let counters = Counters::open(source)?;
+        let by_element = keys.iter().any(|key| matches!(key, Key::Element(_)));
+        let overflow = if by_element { source.overflow()? } else { None };
         let side = |side: fn((Column, Column)) -> Column| {
-            let columns = keys.iter().map(|key| source.values(side(key.sides())));
+            let columns = keys.iter().map(|key| match (key, key.sides()) {
+                (Key::Element(element), _) => Ok(KeySource::Element(
+                    element.kind(),
+                    overflow.as_deref().map(|overflow| overflow.reader(*element)),
+                )),
+                (_, Some(sides)) if source.has(side(sides)) => {
+                    source.values(side(sides)).map(KeySource::Column)
+                }
+                // Every row has the key of zeroes.
+                _ => Ok(KeySource::Absent),
+            });
             columns.collect::<Result<Vec<_>, Error>>()
         };
         let sources = side(|(source, _)| source)?;
         // A key of both sides counts every flow for both, which is nfdump's way.
-        let both = keys.iter().any(|key| key.sides().0 != key.sides().1);
+        let both = keys.iter().any(|key| key.sides().is_some_and(|sides| sides.0 != sides.1));
         let destinations = if both { side(|(_, destination)| destination)? } else { Vec::new() };
         let totals = counters.rows();
         let named = keys.iter().any(|key| key.name_kind().is_some());
@@ -329,16 +363,25 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn write_key(
-    columns: &[Values<'_>],
-    keys: &[crate::query::question::Key],
-    row: usize,
-    bytes: &mut [u8],
-) {
+/// Where the values of a key come from.
+enum KeySource<'a> {
+    Absent,
+    Column(Values<'a>),
+    Element(DataType, Option<ElementReader<'a>>),
+}
+
+fn write_key(columns: &[KeySource<'_>], keys: &[Key], row: usize, bytes: &mut [u8]) {
     let mut rest = bytes;
     for (column, key) in columns.iter().zip(keys) {
         let (here, after) = rest.split_at_mut(key.width());
-        column.write_key(row, here);
+        match column {
+            KeySource::Absent => here.fill(0),
+            KeySource::Column(values) => values.write_key(row, here),
+            KeySource::Element(kind, reader) => {
+                let value = reader.as_ref().and_then(|reader| reader.value(row));
+                element::write_key(*kind, value, here);
+            }
+        }
         rest = after;
     }
 }
@@ -346,7 +389,7 @@ fn write_key(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::question::{Key, Order, Question};
+    use crate::query::question::{Order, Question};
     use crate::query::{Answer, Value};
     use crate::{Address, Batch, Store, StoreConfig};
 

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use super::codec::Codec;
 use super::fields::Fields;
-use super::write::{append_addresses, append_numbers};
-use super::{MAX_ROWS, Whole, array};
+use super::write::{append_addresses, append_numbers, overflow_of};
+use super::{MAX_ROWS, OVERFLOW, Whole, array};
 use crate::column::Values;
+use crate::overflow::Overflow;
 use crate::{Address, Batch, Column};
 
 /// The columns of `rows` of `batches`, which are counted through.
@@ -33,6 +34,14 @@ pub(crate) fn write(batches: &[&Batch], rows: Range<usize>) -> Vec<u8> {
             array::write(&values, &mut codec, &mut out);
         }
     }
+    let overflow = overflow_of(batches, rows.clone());
+    if !overflow.is_empty() {
+        out.extend_from_slice(&OVERFLOW.to_le_bytes());
+        let mut plain = Vec::new();
+        overflow.write(rows.len(), &mut plain);
+        out.extend_from_slice(&(plain.len() as u64).to_le_bytes());
+        out.extend_from_slice(&plain);
+    }
     out
 }
 
@@ -45,7 +54,13 @@ pub(crate) fn read(bytes: &[u8]) -> Whole<Batch> {
     }
     let mut batch = Batch::default();
     while !fields.0.is_empty() {
-        let number = u8::try_from(fields.u16()?).ok().and_then(Column::from_number);
+        let number = fields.u16()?;
+        if number == OVERFLOW {
+            let length = fields.size()?;
+            batch.overflow = Overflow::read(rows, fields.take(length)?)?;
+            continue;
+        }
+        let number = u8::try_from(number).ok().and_then(Column::from_number);
         let column = number.ok_or("it has an unknown column")?;
         let values = match column.width() {
             1 => Values::U8(numbers(&mut fields, rows)?.into()),

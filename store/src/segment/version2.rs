@@ -11,8 +11,9 @@ use super::footer::{ColumnEntry, Footer, Layout};
 use super::number::{self, unzigzag};
 use super::pack::Number;
 use super::zone::Zone;
-use super::{Damage, Whole};
+use super::{Damage, OVERFLOW, Whole, opaque};
 use crate::column::{self, Values};
+use crate::overflow::Overflow;
 use crate::{Address, Column};
 
 /// What an opened file of version 2 says, and what was decoded of it so far.
@@ -220,6 +221,24 @@ impl Columns {
         get_or_make(&self.tables[table], || {
             Table::read(file, self.footer.tables[table], self.footer.addresses)
         })
+    }
+
+    /// What the rows of a block say beside their columns; none when none says anything.
+    pub(super) fn overflow(&self, file: &[u8], block: usize) -> Result<Option<Overflow>, Damage> {
+        let Some(at) = self.find(OVERFLOW) else { return Ok(None) };
+        let read = || {
+            if self.footer.columns[at].layout != Layout::Opaque {
+                return Err("it is kept as numbers");
+            }
+            let bytes = self.zone(file, at, block)?.place.of(file)?;
+            Overflow::read(self.rows(block), &opaque::read(bytes)?)
+        };
+        read().map(|overflow| Some(overflow).filter(|overflow| !overflow.is_empty())).map_err(
+            |reason| Damage {
+                part: format!("column overflow, block {block}"),
+                reason: reason.to_owned(),
+            },
+        )
     }
 
     /// The values of all blocks.

@@ -9,8 +9,9 @@ use super::codec::Codec;
 use super::footer::{BLOCK_ROWS, ColumnEntry, Footer, Layout, MAX_BLOCKS};
 use super::number::{self, zigzag};
 use super::zone::Zone;
-use super::{Encoded, MAGIC, MAX_ROWS, Options, VERSION, dictionary, write_end};
+use super::{Encoded, MAGIC, MAX_ROWS, OVERFLOW, Options, VERSION, dictionary, opaque, write_end};
 use crate::column::Values;
+use crate::overflow::Overflow;
 use crate::range::TimeRange;
 use crate::{Address, Batch, Column};
 
@@ -84,6 +85,27 @@ impl Writer<'_> {
         for column in numbers {
             self.numbers(column);
         }
+        if self.batches.iter().any(|batch| !batch.overflow.is_empty()) {
+            self.overflow();
+        }
+    }
+
+    /// Encodes what the rows say beside their columns.
+    fn overflow(&mut self) {
+        let mut entry =
+            ColumnEntry { number: OVERFLOW, layout: Layout::Opaque, ..ColumnEntry::default() };
+        let mut zones = Vec::with_capacity(self.footer.blocks());
+        let mut plain = Vec::new();
+        for range in block_ranges(&self.footer) {
+            plain.clear();
+            overflow_of(self.batches, range.clone()).write(range.len(), &mut plain);
+            let codec = &mut self.codec;
+            let place = self.out.add(|out| opaque::write(&plain, codec, out));
+            entry.stored += u64::from(place.length);
+            zones.push(Zone { place, min: 0, max: 0 });
+        }
+        entry.zones = write_zones(&zones, &mut self.out);
+        self.footer.columns.push(entry);
     }
 
     /// Encodes the columns of addresses and their dictionary.
@@ -314,6 +336,22 @@ fn extremes_of(values: &Values<'_>) -> (u64, u64) {
         Values::U64(values) => extremes(values),
         Values::Address(_) => unreachable!("the schema gives this column numbers"),
     }
+}
+
+/// What `rows` say beside their columns; rows are counted through the batches.
+pub(super) fn overflow_of(batches: &[&Batch], rows: Range<usize>) -> Overflow {
+    let mut overflow = Overflow::default();
+    let mut start = 0;
+    for batch in batches {
+        let end = start + batch.rows();
+        let within = rows.start.max(start)..rows.end.min(end);
+        if within.start < within.end {
+            let own = within.start - start..within.end - start;
+            overflow.append(within.start - rows.start, &batch.overflow, own);
+        }
+        start = end;
+    }
+    overflow
 }
 
 /// Appends the numbers of `rows` of a column to `out`; rows are counted through the batches.

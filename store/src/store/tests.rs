@@ -482,3 +482,20 @@ fn a_power_cut_leaves_what_was_made_durable() {
         least = found.len();
     }
 }
+
+#[test]
+fn rows_with_much_beside_their_columns_are_bounded_by_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(config(folder.path())).unwrap();
+    let mut long = batch(0, 0..2);
+    let element = crate::element::ElementId::new(9, 12235);
+    for row in 0..2 {
+        let value = vec![b'a'; 60 * OVERFLOW_BYTES_A_ROW].into();
+        long.overflow.push_extras(row, &[crate::overflow::Extra { element, value }]);
+    }
+    let expected = long.overflow.clone();
+    store.append(long).unwrap();
+    assert_eq!(store.reader().health().sealed_rows, 2, "they weigh as much as 120 rows");
+    let file = store.reader().snapshot().segments()[0].open().unwrap();
+    assert_eq!(*file.overflow().unwrap().unwrap(), expected);
+}
