@@ -142,6 +142,7 @@ fn a_v8_record_is_a_row_of_what_its_scheme_keeps() {
     let prefix_ports = [&prefixes[..], &[0xb8, 6, 0x1f, 0x90, 0, 80, 0, 4, 0, 5]].concat();
     let mut expected = expected();
     expected.observation_domain.push(0xe_0203);
+    expected.aggregated_flows.push(3);
     expected.source_address.push(address("10.0.0.0"));
     expected.destination_address.push(address("11.0.0.0"));
     expected.source_mask.push(8);

@@ -471,7 +471,7 @@ mod tests {
     fn sample() -> Overflow {
         let mut overflow = Overflow::default();
         let records = [9, 1, 2, b'a', 9, 3, 4, b'b'];
-        overflow.extend(1, &fixed(), &records, 4, &[1..4]);
+        overflow.extend(1, &fixed(), &records, 4, std::slice::from_ref(&(1..4)));
         overflow.push(3, &variable(), |out| {
             write_variable(out, b"three");
             out.push(7);

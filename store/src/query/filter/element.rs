@@ -238,7 +238,13 @@ mod tests {
     fn rows_of_shapes_without_the_element_are_passed_over() {
         let mut batch = Batch::default();
         let field = Field { element: ElementId::new(9, 1), length: 1 };
-        batch.overflow.extend(0, &Arc::new(Shape::new([field])), &[5, 6], 1, &[0..1]);
+        batch.overflow.extend(
+            0,
+            &Arc::new(Shape::new([field])),
+            &[5, 6],
+            1,
+            std::slice::from_ref(&(0..1)),
+        );
         batch.fill(3);
         assert!(batch.overflow().unwrap().is_some());
         let rows: Vec<usize> = parse("9/1 > 5").unwrap().select(&batch).unwrap().iter().collect();
