@@ -4,7 +4,7 @@
 use weir_hwtests::corpus::differences::Table;
 use weir_hwtests::corpus::peer::Peer;
 use weir_hwtests::corpus::traffic::Traffic;
-use weir_hwtests::corpus::{self, differential};
+use weir_hwtests::corpus::{self, Conversation, differential};
 use weir_hwtests::must;
 
 /// Compares with one of them.
@@ -20,9 +20,16 @@ fn agrees(peer: Peer) {
     let conversations = corpus::conversations(&folder);
     let traffic = Traffic::of(&conversations);
     assert_eq!(traffic.unread, [], "files of the manifest that cannot be read");
+    // A peer that listens loses datagrams when the machine is busy: it has another chance.
+    let faults = (0..3).map(|_| faults(peer, &conversations, &traffic)).find(String::is_empty);
+    assert!(faults.is_some(), "three times in a row: see above");
+}
+
+/// What is not explained, or no longer so; nothing when peer and table agree with weir.
+fn faults(peer: Peer, conversations: &[Conversation], traffic: &Traffic) -> String {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let theirs = must(peer.flows(&traffic, scratch.path()));
-    let findings = differential::compare(peer, &conversations, &traffic.collected(), &theirs);
+    let findings = differential::compare(peer, conversations, &traffic.collected(), &theirs);
     let prefix = format!("{}:", peer.name());
     let verdict = Table::checked_in().judge(&findings, |file| file.starts_with(&prefix));
     println!(
@@ -43,9 +50,11 @@ fn agrees(peer: Peer) {
     for line in &verdict.applied {
         println!("explained: {line}");
     }
-    let wrong: Vec<_> = verdict.unexplained.iter().map(ToString::to_string).collect();
-    assert!(wrong.is_empty(), "not explained:\n{}", wrong.join("\n"));
-    assert!(verdict.outdated.is_empty(), "no longer so:\n{}", verdict.outdated.join("\n"));
+    let wrong = verdict.unexplained.iter().map(|wrong| format!("not explained: {wrong}\n"));
+    let outdated = verdict.outdated.iter().map(|line| format!("no longer so: {line}\n"));
+    let faults: String = wrong.chain(outdated).collect();
+    print!("{faults}");
+    faults
 }
 
 #[test]
