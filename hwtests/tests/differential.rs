@@ -28,7 +28,7 @@ fn agrees(peer: Peer) {
 /// What is not explained, or no longer so; nothing when peer and table agree with weir.
 fn faults(peer: Peer, conversations: &[Conversation], traffic: &Traffic) -> String {
     let scratch = tempfile::tempdir().expect("a temporary folder");
-    let theirs = must(peer.flows(&traffic, scratch.path()));
+    let theirs = must(peer.flows(traffic, scratch.path()));
     let findings = differential::compare(peer, conversations, &traffic.collected(), &theirs);
     let prefix = format!("{}:", peer.name());
     let verdict = Table::checked_in().judge(&findings, |file| file.starts_with(&prefix));
